@@ -1,0 +1,34 @@
+import { createHash, hash } from 'node:crypto';
+
+/** Algorithms that the OCI image spec registers, with the length of their hex form. */
+const algorithms: Record<string, number> = { sha256: 64, sha512: 128 };
+
+/** `algorithm:hex`, checked by {@link isDigest}. */
+export type Digest = `${string}:${string}`;
+
+/**
+ * Tells whether a string is a digest that Dray can verify.
+ * Rule: OCI image-spec, descriptor.md, "Digests" (lower-case hex of the algorithm's exact length).
+ */
+export function isDigest(value: string): value is Digest {
+  const colon = value.indexOf(':');
+  const hex = value.slice(colon + 1);
+  return colon > 0 && algorithms[value.slice(0, colon)] === hex.length && /^[a-f0-9]+$/.test(hex);
+}
+
+/** Hashes bytes with the algorithm of `like` (default sha256) and returns their digest. */
+export function digestOf(bytes: Uint8Array, like: Digest = 'sha256:'): Digest {
+  const algorithm = like.slice(0, like.indexOf(':'));
+  return `${algorithm}:${hash(algorithm, bytes, 'hex')}`;
+}
+
+/** Hashes a stream without holding it, with the algorithm of `like` (default sha256). */
+export async function digestOfStream(
+  stream: AsyncIterable<Uint8Array>,
+  like: Digest = 'sha256:',
+): Promise<Digest> {
+  const algorithm = like.slice(0, like.indexOf(':'));
+  const hasher = createHash(algorithm);
+  for await (const chunk of stream) hasher.update(chunk);
+  return `${algorithm}:${hasher.digest('hex')}`;
+}

@@ -1,0 +1,155 @@
+/** Which registry a failure belongs to. Absent: Dray itself, or the request. */
+export type Side = 'source' | 'target';
+
+interface Entry {
+  /** Whether trying the same thing again later can succeed without anyone changing anything. */
+  retryable: boolean;
+  /** What the reader can do about it, in one sentence. */
+  remedy: string;
+}
+
+/**
+ * Every way in which a request or a mirror can fail. The first group is the caller's to mend, the second
+ * comes from a registry and carries a side, the third is Dray's own.
+ */
+export const catalogue = {
+  invalid_request: { retryable: false, remedy: 'Correct the request and send it again.' },
+  invalid_reference: {
+    retryable: false,
+    remedy: 'Write the image as [host[:port]/]path[:tag][@sha256:…], in lower case.',
+  },
+  not_a_mirror_request: {
+    retryable: false,
+    remedy: 'Set "mirror": true and name the target registry in "buildRepository".',
+  },
+  same_registry: { retryable: false, remedy: 'Choose a target on another registry host than the source.' },
+  origin_conflict: {
+    retryable: false,
+    remedy: 'Mirror into another path of the target, or set `overwrite: always` in dray.yaml.',
+  },
+  unauthenticated: {
+    retryable: false,
+    remedy: 'Pass a key made with `dray keys create` as the access token.',
+  },
+  forbidden: { retryable: false, remedy: "Ask an administrator, or use an administrator's key." },
+  unknown_id: { retryable: false, remedy: 'Check the id; records are removed after their retention time.' },
+
+  manifest_unknown: { retryable: false, remedy: 'Check that the image, its tag or its digest exists.' },
+  blob_unknown: {
+    retryable: false,
+    remedy: 'The image is broken in its registry: push it there again, then mirror it again.',
+  },
+  login_required: {
+    retryable: false,
+    remedy: 'Add credentials for this registry to dray.yaml, or log in with `docker login`.',
+  },
+  credentials_rejected: {
+    retryable: false,
+    remedy: 'Check the user name and password that Dray has for this registry.',
+  },
+  denied: {
+    retryable: false,
+    remedy: 'Give the account the right to this repository, or use another account.',
+  },
+  rate_limited: { retryable: true, remedy: 'Wait, or use an account with a higher limit.' },
+  registry_unavailable: { retryable: true, remedy: "Try again later; check the registry's own status." },
+  timeout: { retryable: true, remedy: 'Try again later; check the network between Dray and the registry.' },
+  reset: { retryable: true, remedy: 'Try again later; check proxies and firewalls on the way.' },
+  refused: { retryable: true, remedy: 'Check the host and port, and that the registry runs.' },
+  dns: { retryable: false, remedy: 'Check the spelling of the host.' },
+  tls: {
+    retryable: false,
+    remedy: 'Add the CA of this registry to dray.yaml, or mark the host `insecure: true`.',
+  },
+  protocol: {
+    retryable: false,
+    remedy: 'Check that this host is a container registry (OCI distribution, v2).',
+  },
+  digest_mismatch: {
+    retryable: true,
+    remedy: 'Content was altered on its way: check proxies and the registry.',
+  },
+  unsupported_manifest: { retryable: false, remedy: 'Push the image again with a current tool.' },
+  immutable_tag: {
+    retryable: false,
+    remedy: 'The tag exists with other content and may not be moved: use another tag or target.',
+  },
+  push_refused: { retryable: false, remedy: "Read the registry's answer; check its policies and limits." },
+
+  skopeo_missing: {
+    retryable: false,
+    remedy: 'Install Skopeo (Debian: apt install skopeo), or set skopeo.path.',
+  },
+  copy_failed: { retryable: true, remedy: "Read the mirror's log." },
+  time_limit: { retryable: false, remedy: 'Raise skopeo.timeLimit in dray.yaml, or check the network.' },
+  cancelled: { retryable: false, remedy: 'Submit it again when it is wanted.' },
+  disk_full: { retryable: true, remedy: "Free space on the disk of Dray's data folder." },
+  database_unavailable: {
+    retryable: true,
+    remedy: 'Try again; check the database that DRAY_DATABASE_URL names.',
+  },
+  shutting_down: { retryable: true, remedy: 'Try again in a moment.' },
+  internal: { retryable: true, remedy: 'This is a fault in Dray: please report it with the log.' },
+} as const satisfies Record<string, Entry>;
+
+export type ErrorCode = keyof typeof catalogue;
+
+export interface MirrorErrorOptions {
+  side?: Side;
+  /** Overrides the catalogue's. */
+  retryable?: boolean;
+  /** Overrides the catalogue's. */
+  remedy?: string;
+  /** Seconds after which the other side said to come back. */
+  retryAfter?: number;
+  cause?: unknown;
+}
+
+/** What a failure looks like on record and on the wire: no stack, no cause, no secret. */
+export interface Failure {
+  code: ErrorCode;
+  side?: Side;
+  message: string;
+  remedy: string;
+  retryable: boolean;
+}
+
+/** The one error of this project. `message` says what failed in a full sentence and never holds a secret. */
+export class MirrorError extends Error {
+  override readonly name = 'MirrorError';
+  readonly code: ErrorCode;
+  readonly side: Side | undefined;
+  readonly retryable: boolean;
+  readonly remedy: string;
+  readonly retryAfter: number | undefined;
+
+  constructor(code: ErrorCode, message: string, options: MirrorErrorOptions = {}) {
+    super(message, { cause: options.cause });
+    const entry: Entry = catalogue[code];
+    this.code = code;
+    this.side = options.side;
+    this.retryable = options.retryable ?? entry.retryable;
+    this.remedy = options.remedy ?? entry.remedy;
+    this.retryAfter = options.retryAfter;
+  }
+
+  /** The same error, said of one side of a mirror. */
+  at(side: Side): MirrorError {
+    const { code, message, retryable, remedy, retryAfter, cause } = this;
+    return new MirrorError(code, message, { side, retryable, remedy, retryAfter, cause });
+  }
+
+  toFailure(): Failure {
+    const { code, side, message, remedy, retryable } = this;
+    return { code, ...(side && { side }), message, remedy, retryable };
+  }
+}
+
+/** Makes sure that what was caught is a MirrorError; anything else is a fault of ours and keeps its cause. */
+export function asMirrorError(error: unknown): MirrorError {
+  if (error instanceof MirrorError) return error;
+  const code = (error as NodeJS.ErrnoException | undefined)?.code;
+  if (code === 'ENOSPC' || code === 'EDQUOT')
+    return new MirrorError('disk_full', 'The disk of the data folder is full.', { cause: error });
+  return new MirrorError('internal', 'Something went wrong inside Dray.', { cause: error });
+}

@@ -1,0 +1,57 @@
+import type { Digest } from './digest.ts';
+import type { Failure } from './errors.ts';
+import type { Reference } from './reference.ts';
+
+/** The states of a mirror; docs/job-states.md draws them. */
+export const mirrorStates = ['queued', 'copying', 'done', 'failed', 'cancelled'] as const;
+export type MirrorState = (typeof mirrorStates)[number];
+
+/** Every move that a mirror may make. A move that is not here is a fault of the program. */
+export const transitions: Record<MirrorState, readonly MirrorState[]> = {
+  queued: ['copying', 'failed', 'cancelled'],
+  // Back to queued: a failure that passes by itself, or a service that stopped in mid-copy.
+  copying: ['queued', 'done', 'failed', 'cancelled'],
+  done: [],
+  failed: [],
+  cancelled: [],
+};
+
+export function isFinal(state: MirrorState): boolean {
+  return transitions[state].length === 0;
+}
+
+/** What a running copy is busy with. */
+export type Phase = 'planning' | 'copying' | 'verifying' | 'tagging';
+
+/** How far a copy is. Bytes are compressed bytes as the registries count them; a blob counts once. */
+export interface Progress {
+  layersDone: number;
+  layersTotal: number;
+  bytesDone: number;
+  bytesTotal: number;
+}
+
+export const noProgress: Progress = { layersDone: 0, layersTotal: 0, bytesDone: 0, bytesTotal: 0 };
+
+/** One image on its way, or arrived, at one target. */
+export interface Mirror {
+  /** `mr-` and 32 random hex digits: unguessable, since its record and page are open to whoever holds it. */
+  id: string;
+  /** The source as asked for, completed (`docker.io/library/ubuntu:latest`). */
+  source: Reference;
+  target: Reference;
+  /** What the source resolved to when the mirror was asked for; this is what is copied. */
+  digest: Digest;
+  state: MirrorState;
+  phase?: Phase;
+  progress: Progress;
+  /** How many times a copy has been started. */
+  attempts: number;
+  createdAt: Date;
+  startedAt?: Date;
+  finishedAt?: Date;
+  /** Why it failed, or why its last try did. */
+  failure?: Failure;
+  /** Skopeo's exit status, where it ran. */
+  exitCode?: number;
+}

@@ -1,0 +1,21 @@
+import type { Credential } from '../core/credential.ts';
+import type { Repository } from '../core/reference.ts';
+
+/** The port of this room. `undefined` means: not mine, ask the next. */
+export interface Keychain {
+  /** @throws MirrorError when the keychain has the host but its secret can't be had (helper missing, file unreadable). */
+  resolve(repository: Repository, signal: AbortSignal): Promise<Credential | undefined>;
+}
+
+/** Asks keychains in order; the first that knows the host wins. */
+export function chain(...keychains: readonly Keychain[]): Keychain {
+  return {
+    async resolve(repository, signal) {
+      for (const keychain of keychains) {
+        const credential = await keychain.resolve(repository, signal);
+        if (credential) return credential;
+      }
+      return undefined;
+    },
+  };
+}

@@ -1,0 +1,41 @@
+import type { Credential } from '../core/credential.ts';
+import type { Digest } from '../core/digest.ts';
+import type { Reference, Repository } from '../core/reference.ts';
+
+/** What a registry says of a manifest (OCI image-spec, descriptor.md). Size in bytes. */
+export interface Descriptor {
+  mediaType: string;
+  digest: Digest;
+  size: number;
+}
+
+/** A manifest's exact bytes with what they hash to. */
+export interface Manifest extends Descriptor {
+  bytes: Uint8Array;
+}
+
+export interface Access {
+  credential?: Credential | undefined;
+  signal: AbortSignal;
+}
+
+/**
+ * Our OCI distribution client. Every method throws a classified MirrorError without a side (the caller knows
+ * the side and adds it with `.at(side)`), tries nothing twice except after a 401, and sends credentials to no
+ * other host than the registry's own and its token realm.
+ */
+export interface Registry {
+  /** HEAD on the tag or digest; falls back to GET and hashing when the registry names no digest. `undefined` on 404. */
+  resolve(reference: Reference, access: Access): Promise<Descriptor | undefined>;
+  /** The manifest's bytes, hashed and compared with the digest asked for. `undefined` on 404. */
+  manifest(reference: Reference, access: Access): Promise<Manifest | undefined>;
+  /** Whether a blob is there, with its size in bytes as the registry tells it. */
+  blobSize(repository: Repository, digest: Digest, access: Access): Promise<number | undefined>;
+  /** The blob's bytes as a stream, unchecked. */
+  blob(repository: Repository, digest: Digest, access: Access): Promise<AsyncIterable<Uint8Array>>;
+  /** PUTs manifest bytes under a tag or digest; checks the digest that the registry answers. */
+  putManifest(repository: Repository, under: string, manifest: Manifest, access: Access): Promise<void>;
+  /** Asks `/v2/`: resolves when the host answers as a registry and accepts the credential, if any. */
+  ping(registry: string, access: Access): Promise<void>;
+  close(): Promise<void>;
+}
