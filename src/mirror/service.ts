@@ -1,5 +1,18 @@
+import { randomBytes } from 'node:crypto';
 import type { Digest } from '../core/digest.ts';
-import type { Mirror, MirrorState } from '../core/mirror.ts';
+import { asMirrorError, MirrorError } from '../core/errors.ts';
+import { isFinal, type Mirror, type MirrorState, noProgress } from '../core/mirror.ts';
+import { formatReference, formatRepository } from '../core/reference.ts';
+import type { MirrorStore } from '../db/mirrors.ts';
+import type { RequestStore } from '../db/requests.ts';
+import { createKeyedMutex } from '../lib/mutex.ts';
+import type { Queue } from '../queue/queue.ts';
+import type { Looks } from './look.ts';
+import { type Plan, planRoute } from './plan.ts';
+import { createReport } from './report.ts';
+import { maxAttempts } from './retry.ts';
+import { type Route, routeOf } from './target.ts';
+import type { Worker } from './worker.ts';
 
 /** Who asks. */
 export interface Caller {
@@ -53,7 +66,7 @@ export interface ListOptions {
 
 /** What the API needs of this room. Every method throws MirrorError only. */
 export interface MirrorService {
-  submit(submission: Submission, caller: Caller, signal: AbortSignal): Promise<Answer>;
+  submit(submission: Submission, caller: Caller): Promise<Answer>;
   request(requestId: string): Promise<RequestRecord | undefined>;
   mirror(mirrorId: string): Promise<Mirror | undefined>;
   /** Whether the caller asked for this mirror, or is an administrator. */
@@ -61,4 +74,194 @@ export interface MirrorService {
   log(mirrorId: string): Promise<string>;
   /** Newest first; an administrator's sees all, another caller's only what it asked for. */
   list(options: ListOptions, caller: Caller): Promise<Mirror[]>;
+}
+
+export interface ServiceOptions {
+  mirrors: MirrorStore;
+  requests: RequestStore;
+  queue: Queue;
+  looks: Looks;
+  worker: Worker;
+  /** Whether the target holds the whole tree of a digest that we have no record of. */
+  isWhole: (plan: Plan) => Promise<boolean>;
+  overwrite: 'same-origin' | 'always';
+  /** Seconds for which an answer "it is there" may be given again. */
+  freshness: number;
+  /** Hears of every mirror that came to an end, or to its next try. */
+  onOutcome: (mirror: Mirror, error?: MirrorError) => void;
+  onError: (error: unknown) => void;
+}
+
+/** What was found out, or started, for one route. */
+interface Decision {
+  target: string;
+  digest: Digest;
+  present: boolean;
+  mirrorId?: string;
+  at: number;
+}
+
+/** Decisions "present" that are kept for those who ask again within the freshness. */
+const decisionLimit = 10_000;
+
+export function createMirrorService(
+  options: ServiceOptions,
+): MirrorService & { start(copies: number): Promise<void> } {
+  const { mirrors, requests, queue, looks, worker, freshness } = options;
+  const present = new Map<string, Decision>();
+  const underWay = new Map<string, Promise<Decision>>();
+  const targets = createKeyedMutex();
+
+  /** One decision for all who ask for the same thing at the same time. */
+  async function decide(submission: Submission): Promise<Decision> {
+    const key = `${submission.image}\n${submission.repository}`;
+    const known = present.get(key);
+    if (known && performance.now() - known.at < freshness * 1000) return known;
+    present.delete(key);
+    if (submission.dryRun) return consider(routeOf(submission.image, submission.repository), true);
+    let decision = underWay.get(key);
+    if (!decision) {
+      const route = routeOf(submission.image, submission.repository);
+      decision = targets.run(formatReference(route.target), () => consider(route, false));
+      underWay.set(key, decision);
+      const done = () => void underWay.delete(key);
+      decision.then((made) => {
+        done();
+        if (!made.present) return;
+        present.set(key, made);
+        if (present.size > decisionLimit) present.delete(present.keys().next().value as string);
+      }, done);
+    }
+    return decision;
+  }
+
+  async function consider(route: Route, dryRun: boolean): Promise<Decision> {
+    const plan = await planRoute(route, looks);
+    const { digest, at } = plan;
+    const target = formatReference(plan.target);
+    if (plan.present) {
+      const record = await mirrors.onRecord(plan.target, digest);
+      if (record) return { target, digest, present: true, mirrorId: record.id, at };
+      if (await options.isWhole(plan)) return { target, digest, present: true, at };
+    }
+    await refuseForeignOrigin(plan);
+    if (dryRun) return { target, digest, present: false, at };
+    const mirror = await startOrJoin(plan);
+    return { target, digest, present: false, mirrorId: mirror.id, at };
+  }
+
+  /** Two sources that map to one target: the second is told so, instead of getting, or replacing, the first. */
+  async function refuseForeignOrigin({ source, target, digest, setsTag, held }: Plan): Promise<void> {
+    if (options.overwrite === 'always' || !setsTag) return;
+    const other = (await mirrors.atTarget(target)).find(
+      (mirror) =>
+        mirror.digest !== digest &&
+        formatRepository(mirror.source) !== formatRepository(source) &&
+        (held !== undefined || !isFinal(mirror.state)),
+    );
+    if (other)
+      throw new MirrorError(
+        'origin_conflict',
+        `${formatReference(target)} is a mirror of ${formatReference(other.source)}; ${formatReference(source)} has other content and would replace it.`,
+        { side: 'target' },
+      );
+  }
+
+  async function startOrJoin({ source, target, digest }: Plan): Promise<Mirror> {
+    const mirror: Mirror = {
+      id: `mr-${randomBytes(16).toString('hex')}`,
+      source,
+      target,
+      digest,
+      state: 'queued',
+      progress: noProgress,
+      attempts: 0,
+      createdAt: new Date(),
+    };
+    // A second round only when the one to join ended between two statements.
+    for (let round = 0; round < 3; round++) {
+      const joined = await mirrors.create(mirror, (transaction) => queue.enqueue(mirror.id, transaction));
+      if (joined) return joined;
+    }
+    throw new MirrorError('internal', `${formatReference(target)} could neither be started nor joined.`);
+  }
+
+  /** One claim of one mirror's job. Rejects to give the job back. */
+  async function work(mirrorId: string, signal: AbortSignal): Promise<void> {
+    const found = await mirrors.get(mirrorId);
+    if (!found || isFinal(found.state)) return;
+    // Still "copying": the process that had it is gone.
+    if (found.state === 'copying') await mirrors.move(mirrorId, 'queued', { at: new Date() });
+    if (!(await mirrors.move(mirrorId, 'copying', { at: new Date() }))) return;
+    const mirror: Mirror = { ...found, state: 'copying', attempts: found.attempts + 1 };
+    const report = createReport(mirror, mirrors, options.onError);
+    report.note(
+      `Copying ${formatReference(mirror.source)} to ${formatReference(mirror.target)}, ${mirror.digest}.`,
+    );
+    let failure: MirrorError | undefined;
+    try {
+      await worker.run(mirror, report, signal);
+      report.note('Done: the target holds the same digest.');
+    } catch (caught) {
+      failure = asMirrorError(caught);
+      if (failure.code === 'internal') options.onError(caught);
+      report.note(`${failure.code}: ${failure.message}`);
+    }
+    await report.close(!failure);
+    await settle(mirror, failure, report.exitCode, signal);
+  }
+
+  async function settle(
+    mirror: Mirror,
+    failure: MirrorError | undefined,
+    exitCode: number | undefined,
+    signal: AbortSignal,
+  ): Promise<void> {
+    const outcome = { at: new Date(), ...(exitCode !== undefined && { exitCode }) };
+    if (!failure) {
+      await mirrors.move(mirror.id, 'done', outcome);
+      return options.onOutcome(mirror);
+    }
+    // Stopped by us: nothing has failed, and the next process goes on.
+    const stopped = signal.aborted;
+    if (!stopped) options.onOutcome(mirror, failure);
+    const again = stopped || (failure.retryable && mirror.attempts < maxAttempts);
+    await mirrors.move(mirror.id, again ? 'queued' : 'failed', {
+      ...outcome,
+      ...(!stopped && { failure: failure.toFailure() }),
+    });
+    if (again) throw failure;
+  }
+
+  return {
+    async submit(submission, caller) {
+      const { dryRun, image } = submission;
+      const { target, digest, present: cached, mirrorId } = await decide(submission);
+      const requestId = randomBytes(16).toString('hex');
+      await requests.add({
+        id: requestId,
+        ...(mirrorId && { mirrorId }),
+        keyId: caller.keyId,
+        image,
+        target,
+        digest,
+        cached,
+        createdAt: new Date(),
+      });
+      return {
+        requestId,
+        target,
+        ...(mirrorId && { mirrorId }),
+        digest,
+        cached,
+        succeeded: cached || dryRun,
+      };
+    },
+    request: (requestId) => requests.get(requestId),
+    mirror: (mirrorId) => mirrors.get(mirrorId),
+    mayReadLog: async (mirrorId, caller) => caller.admin || requests.asked(mirrorId, caller.keyId),
+    log: async (mirrorId) => (await mirrors.log(mirrorId)) ?? '',
+    list: (page, caller) => mirrors.list({ ...page, ...(!caller.admin && { keyId: caller.keyId }) }),
+    start: (copies) => queue.work(copies, work),
+  };
 }

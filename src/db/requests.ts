@@ -1,0 +1,90 @@
+import { type Kysely, sql } from 'kysely';
+import type { Digest } from '../core/digest.ts';
+import type { Mirror } from '../core/mirror.ts';
+import { createBatcher } from '../lib/batch.ts';
+import { guarded } from './errors.ts';
+import { fromRow, mirrorColumns } from './mirrors.ts';
+import type { Schema } from './schema.ts';
+
+/** One answered request: what its id stands for in the status call. */
+export interface NewRequest {
+  id: string;
+  mirrorId?: string;
+  keyId: string;
+  image: string;
+  target: string;
+  digest: Digest;
+  cached: boolean;
+  createdAt: Date;
+}
+
+export interface RequestRow extends Omit<NewRequest, 'mirrorId'> {
+  mirror?: Mirror;
+}
+
+export type RequestStore = ReturnType<typeof createRequestStore>;
+
+/** Rows of one insert; more gain nothing and make the longest answer wait. */
+const batchLimit = 500;
+
+/** The records of requests. */
+export function createRequestStore(kysely: Kysely<Schema>) {
+  // One JSON parameter for the whole batch: the statement stays the same, whatever its size.
+  const inserts = createBatcher<NewRequest>(
+    (requests) =>
+      guarded(async () => {
+        await sql`insert into requests (id, mirror_id, key_id, image, target, digest, cached, created_at)
+          select id, "mirrorId", "keyId", image, target, digest, cached, "createdAt"
+          from json_to_recordset(${JSON.stringify(requests)}::json) as new
+            (id text, "mirrorId" text, "keyId" text, image text, target text, digest text, cached boolean,
+             "createdAt" timestamptz)`.execute(kysely);
+      }),
+    batchLimit,
+  );
+
+  return {
+    /** Resolves when the row is durable; rows of simultaneous requests are written together. */
+    add: (request: NewRequest): Promise<void> => inserts.add(request),
+
+    get: (id: string): Promise<RequestRow | undefined> =>
+      guarded(async () => {
+        const request = await kysely
+          .selectFrom('requests')
+          .selectAll()
+          .where('id', '=', id)
+          .executeTakeFirst();
+        if (!request) return undefined;
+        const mirror =
+          request.mirror_id === null
+            ? undefined
+            : await kysely
+                .selectFrom('mirrors')
+                .select(mirrorColumns)
+                .where('id', '=', request.mirror_id)
+                .executeTakeFirst();
+        return {
+          id: request.id,
+          keyId: request.key_id,
+          image: request.image,
+          target: request.target,
+          digest: request.digest as Digest,
+          cached: request.cached,
+          createdAt: request.created_at,
+          ...(mirror && { mirror: fromRow(mirror) }),
+        };
+      }),
+
+    /** Whether this key has asked for this mirror. */
+    asked: (mirrorId: string, keyId: string): Promise<boolean> =>
+      guarded(async () => {
+        const row = await kysely
+          .selectFrom('requests')
+          .select('id')
+          .where('mirror_id', '=', mirrorId)
+          .where('key_id', '=', keyId)
+          .limit(1)
+          .executeTakeFirst();
+        return row !== undefined;
+      }),
+  };
+}

@@ -1,0 +1,57 @@
+import type { ColumnType, Generated, JSONColumnType } from 'kysely';
+import type { Failure } from '../core/errors.ts';
+import type { MirrorState, Phase } from '../core/mirror.ts';
+
+type Time = ColumnType<Date, Date | string, Date | string>;
+
+export interface MirrorsTable {
+  id: string;
+  source_registry: string;
+  source_path: string;
+  source_tag: string | null;
+  source_digest: string | null;
+  target_registry: string;
+  target_path: string;
+  target_tag: string | null;
+  digest: string;
+  state: MirrorState;
+  phase: Phase | null;
+  layers_done: Generated<number>;
+  layers_total: Generated<number>;
+  bytes_done: Generated<number>;
+  bytes_total: Generated<number>;
+  attempts: Generated<number>;
+  created_at: Time;
+  started_at: Time | null;
+  finished_at: Time | null;
+  failure: JSONColumnType<Failure> | null;
+  exit_code: number | null;
+  log: Generated<string>;
+}
+
+export interface RequestsTable {
+  id: string;
+  mirror_id: string | null;
+  key_id: string;
+  image: string;
+  target: string;
+  digest: string;
+  cached: boolean;
+  created_at: Time;
+}
+
+export interface KeysTable {
+  id: string;
+  name: string;
+  hash: string;
+  admin: boolean;
+  created_at: Time;
+  last_used_at: Time | null;
+  revoked_at: Time | null;
+}
+
+export interface Schema {
+  mirrors: MirrorsTable;
+  requests: RequestsTable;
+  keys: KeysTable;
+}

@@ -1,0 +1,72 @@
+import type { Digest } from '../core/digest.ts';
+import { MirrorError } from '../core/errors.ts';
+import { formatReference, type Reference } from '../core/reference.ts';
+import type { Look, Looks } from './look.ts';
+import type { Route } from './target.ts';
+
+/** What is wanted and what is there. */
+export interface Plan extends Route {
+  /** What the source is at the moment: this is what the target must hold. */
+  digest: Digest;
+  /** Nothing to do: the target holds the digest, and its tag is as it should be. */
+  present: boolean;
+  /** The tag at the target has to be set or moved at the end. */
+  setsTag: boolean;
+  /** What the target's tag (or digest) is now. */
+  held: Digest | undefined;
+  /** When the older of the looks was made that say so (performance.now()). */
+  at: number;
+}
+
+/**
+ * Compares source and target. `present` may rest on looks as old as the configured freshness; before it says
+ * that something is missing it looks at the target again, so that a copy that has just ended is seen.
+ * @throws MirrorError with its side; `manifest_unknown` when the source has no such image.
+ */
+export async function planRoute(route: Route, looks: Looks): Promise<Plan> {
+  const { source, target } = route;
+  const found = await looks.look(pinned(source), 'source');
+  const { digest } = found;
+  if (!digest)
+    throw new MirrorError('manifest_unknown', `${formatReference(source)} does not exist at its registry.`, {
+      side: 'source',
+    });
+  const compare = async (look: Looks['look']) => {
+    const held = await look(pinned(target), 'target');
+    const tag = await decideTag(route, digest, looks, look);
+    const at = Math.min(found.at, held.at, tag.at);
+    const present = held.digest === digest && !tag.sets;
+    return { ...route, digest, present, setsTag: tag.sets, held: tag.held ?? held.digest, at };
+  };
+  const plan = await compare(looks.look);
+  return plan.present ? plan : compare(looks.lookAgain);
+}
+
+/** The part of a reference that decides what it is: the digest where there is one, else the tag. */
+function pinned(reference: Reference): Reference {
+  const { registry, path, digest } = reference;
+  return digest ? { registry, path, digest } : reference;
+}
+
+/**
+ * A plain tag at the target follows the source's. With a digest in the reference the tag is an ornament: it is
+ * set where it is absent, and moved only if the source's tag still has this digest.
+ */
+async function decideTag(
+  { source, target }: Route,
+  digest: Digest,
+  looks: Looks,
+  look: Looks['look'],
+): Promise<{ sets: boolean; held?: Digest; at: number }> {
+  const { registry, path, tag } = target;
+  if (!tag) return { sets: false, at: Infinity };
+  const held = await look({ registry, path, tag }, 'target');
+  const stands = { ...(held.digest && { held: held.digest }), at: held.at };
+  if (held.digest === digest) return { sets: false, ...stands };
+  if (!source.digest || !held.digest) return { sets: true, ...stands };
+  const moving: Look = await looks.look(
+    { registry: source.registry, path: source.path, tag: source.tag },
+    'source',
+  );
+  return { sets: moving.digest === digest, ...stands };
+}

@@ -1,0 +1,34 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { asMirrorError, MirrorError } from '../core/errors.ts';
+
+/** How many times a copy is started before a failure that may pass is called final. */
+export const maxAttempts = 5;
+
+const firstPause = 200;
+
+/**
+ * Tries something until it works, fails for good, or `seconds` have passed: a registry that is down for a
+ * moment should cost its caller a moment. Pauses double from 0.2 s, with jitter; a pause that the registry
+ * asks for is kept, or, if it is longer than what is left, ends the tries.
+ * @throws MirrorError of the last try; `timeout` when it was still unanswered.
+ */
+export async function withinBudget<T>(
+  seconds: number,
+  what: string,
+  attempt: (signal: AbortSignal) => Promise<T>,
+): Promise<T> {
+  const deadline = performance.now() + seconds * 1000;
+  const signal = AbortSignal.timeout(Math.max(1, seconds * 1000));
+  for (let pause = firstPause; ; pause *= 2) {
+    try {
+      return await attempt(signal);
+    } catch (caught) {
+      if (signal.aborted)
+        throw new MirrorError('timeout', `${what} got no answer within ${seconds} s.`, { cause: caught });
+      const error = asMirrorError(caught);
+      const wait = error.retryAfter !== undefined ? error.retryAfter * 1000 : pause * (0.5 + Math.random());
+      if (!error.retryable || error.code === 'internal' || performance.now() + wait >= deadline) throw error;
+      await sleep(wait);
+    }
+  }
+}
