@@ -74,7 +74,6 @@ export interface ProxySettings {
 export interface Config extends z.infer<typeof fileSchema> {
   /** DRAY_API_KEY: an administrator key accepted as is; for a client, the key it sends. */
   apiKey?: string;
-  /** Whether DRAY_URL (or `url`) was set, so that a client must use it. */
   proxy: ProxySettings;
   /** Passwords of `registries`, by host, already read. */
   passwords: Map<string, string>;

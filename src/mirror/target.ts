@@ -49,7 +49,7 @@ function parseTarget(text: string): { registry: string; path: string } {
       `The target ${quote(text)} does not start with a registry host such as quay.io or localhost:5000.`,
     );
   const registry = parseRegistry(host, text);
-  if (path !== '') checkPath(path, text);
+  if (slash >= 0) checkPath(path, text);
   return { registry, path };
 }
 

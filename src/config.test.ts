@@ -1,0 +1,102 @@
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { configJsonSchema, loadConfig } from './config.ts';
+
+let folder: string;
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), 'dray-config-'));
+});
+afterEach(() => rmSync(folder, { recursive: true }));
+
+const write = (text: string, name = 'dray.yaml') => writeFileSync(join(folder, name), text);
+const load = (env: NodeJS.ProcessEnv = {}) => loadConfig({ HOME: folder, ...env }, folder);
+
+describe('loadConfig', () => {
+  it('needs no file', () => {
+    const config = load();
+    expect(config).toMatchObject({ host: '127.0.0.1', port: 9090, freshness: 5, overwrite: 'same-origin' });
+    expect(config.dataDir).toBe(join(folder, '.dray'));
+    expect(config.dockerConfig).toBe(join(folder, '.docker/config.json'));
+    expect(config).not.toHaveProperty('apiKey');
+  });
+
+  it('lets the environment win over the file', () => {
+    write('port: 1000\nhost: 0.0.0.0\n');
+    expect(load({ DRAY_PORT: '2000' })).toMatchObject({ port: 2000, host: '0.0.0.0' });
+  });
+
+  it('reads paths of the file from where the file is, and those of the environment from where one stands', () => {
+    write('dataDir: data\ndockerConfig: config.json\n', 'other.yaml');
+    write('{}', 'config.json');
+    const config = loadConfig({ HOME: '/', DRAY_CONFIG: join(folder, 'other.yaml') }, '/');
+    expect(config).toMatchObject({
+      dataDir: join(folder, 'data'),
+      dockerConfig: join(folder, 'config.json'),
+    });
+    const moved = loadConfig({ DRAY_CONFIG: join(folder, 'other.yaml'), DRAY_DATA_DIR: 'd' }, '/');
+    expect(moved.dataDir).toBe('/d');
+  });
+
+  it('reads passwords from variables and files, by the host that they are for', () => {
+    write('s3cret\n', 'pw');
+    write(`registries:
+  - {host: index.docker.io, username: a, password: {env: HUB}}
+  - {host: "localhost:5000", username: b, password: {file: pw}}`);
+    expect([...load({ HUB: 'x' }).passwords]).toEqual([
+      ['docker.io', 'x'],
+      ['localhost:5000', 's3cret'],
+    ]);
+  });
+
+  it.each([
+    ['port: 99999', {}, ['port', 'dray.yaml', '9090']],
+    ['', { DRAY_PORT: 'abc' }, ['DRAY_PORT', '9090']],
+    ['', { DRAY_URL: 'nonsense' }, ['DRAY_URL', 'https://']],
+    ['', { DRAY_DATABASE_URL: 'mysql://x' }, ['DRAY_DATABASE_URL', 'postgres://']],
+    ['prot: 1', {}, ['unknown setting "prot"']],
+    ['copies: 0\nfreshness: -1', {}, ['copies', 'freshness']],
+    ['- 1', {}, ['must hold settings']],
+    ['a: [', {}, ['no YAML']],
+    ['registries: [{host: "http://x"}]', {}, ['registries[0].host', 'quay.io']],
+    [
+      'registries: [{host: q.io, username: a, password: plain}]',
+      {},
+      ['registries[0].password', '{env: NAME}'],
+    ],
+    ['registries: [{host: q.io, username: a, password: {env: NOPE}}]', {}, ['q.io', 'NOPE']],
+    ['registries: [{host: q.io, username: a, password: {file: nope}}]', {}, ['q.io', 'nope', 'ENOENT']],
+    ['registries: [{host: q.io, username: a}]', {}, ['belong together']],
+    ['registries: [{host: q.io, ca: nope.pem}]', {}, ['q.io', 'nope.pem']],
+    ['dockerConfig: nope.json', {}, ['dockerConfig', 'nope.json']],
+  ])('stops at %j with %j, naming the setting, the fault and the fix', (text, env, parts) => {
+    write(text);
+    let message = '';
+    try {
+      load(env);
+    } catch (error) {
+      message = (error as Error).message;
+    }
+    for (const part of parts) expect(message).toContain(part);
+  });
+
+  it('stops when DRAY_CONFIG names no readable file', () => {
+    expect(() => load({ DRAY_CONFIG: 'gone.yaml' })).toThrow(/DRAY_CONFIG: .*gone\.yaml/);
+  });
+
+  it('gives a child only what it needs', () => {
+    expect(load({ PATH: '/bin', SECRET: 'x', NO_PROXY: 'a' }).childEnv).toEqual({
+      PATH: '/bin',
+      HOME: folder,
+      NO_PROXY: 'a',
+    });
+  });
+});
+
+it('dray.schema.json is the schema of this code (npm run schema writes it)', () => {
+  const published: unknown = JSON.parse(
+    readFileSync(new URL('../dray.schema.json', import.meta.url), 'utf8'),
+  );
+  expect(published).toEqual(JSON.parse(JSON.stringify(configJsonSchema())));
+});
