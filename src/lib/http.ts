@@ -1,0 +1,99 @@
+import { readFileSync } from 'node:fs';
+import { getCACertificates } from 'node:tls';
+import { Agent, type Dispatcher, ProxyAgent } from 'undici';
+
+/** How one host is reached. */
+export interface HostSettings {
+  /** PEM file with CAs that count beside Node's and the system's. */
+  ca?: string | undefined;
+  /** Certificates are not checked. */
+  insecure?: boolean | undefined;
+}
+
+export interface ProxySettings {
+  http?: string | undefined;
+  https?: string | undefined;
+  /** Comma-separated hosts, `.suffixes`, `host:port`, or `*`. */
+  no?: string | undefined;
+}
+
+export interface DispatcherOptions {
+  hosts: Map<string, HostSettings>;
+  proxy: ProxySettings;
+  /** Hosts that never go through a proxy, whatever the settings say. */
+  isLocal: (host: string) => boolean;
+}
+
+/** Chooses the connection pool for a URL. */
+export interface Dispatchers {
+  /** `host` is the name under which settings are looked up; it may differ from the URL's (docker.io). */
+  for(url: URL, host: string): Dispatcher;
+  close(): Promise<void>;
+}
+
+/** Milliseconds. A registry that takes longer to connect or to begin its answer is taken to be away. */
+const timeouts = { connect: 5000, headers: 15_000, body: 30_000 };
+
+/** Keep-alive pools, one for each way of reaching a host; made when first needed. */
+export function createDispatchers({ hosts, proxy, isLocal }: DispatcherOptions): Dispatchers {
+  const made = new Map<string, Dispatcher>();
+
+  function create({ ca, insecure }: HostSettings, secure: boolean, via: string | undefined): Dispatcher {
+    const tls = secure && {
+      // Skopeo trusts what the system trusts; so do we, or a copy and its look would disagree.
+      ca: [
+        ...getCACertificates('default'),
+        ...getCACertificates('system'),
+        ...(ca === undefined ? [] : [readFileSync(ca, 'utf8')]),
+      ],
+      ...(insecure && { rejectUnauthorized: false }),
+    };
+    const common = { headersTimeout: timeouts.headers, bodyTimeout: timeouts.body, connections: 64 };
+    return via === undefined
+      ? new Agent({ ...common, connect: { timeout: timeouts.connect, ...tls } })
+      : new ProxyAgent({
+          ...common,
+          uri: via,
+          proxyTunnel: secure,
+          requestTls: { timeout: timeouts.connect, ...tls },
+        });
+  }
+
+  return {
+    for(url, host) {
+      const settings = hosts.get(host) ?? {};
+      const named = url.protocol === 'https:' ? proxy.https : proxy.http;
+      const via =
+        !named || isLocal(url.host) || isExempt(url, proxy.no ?? '') ? undefined : withScheme(named);
+      const secure = url.protocol === 'https:';
+      const key = JSON.stringify([settings.ca, settings.insecure, secure, via]);
+      let dispatcher = made.get(key);
+      if (!dispatcher) made.set(key, (dispatcher = create(settings, secure, via)));
+      return dispatcher;
+    },
+    async close() {
+      await Promise.all([...made.values()].map((dispatcher) => dispatcher.destroy()));
+      made.clear();
+    },
+  };
+}
+
+/** NO_PROXY as Go reads it (golang.org/x/net/http/httpproxy), whose rules Skopeo follows, without address ranges. */
+function isExempt(url: URL, no: string): boolean {
+  const port = url.port || (url.protocol === 'https:' ? '443' : '80');
+  return no
+    .toLowerCase()
+    .split(/[\s,]+/)
+    .filter((entry) => entry !== '')
+    .some((entry) => {
+      if (entry === '*') return true;
+      const [, name = entry, only] = /^(.*?)(?::([0-9]+))?$/.exec(entry) ?? [];
+      if (only !== undefined && only !== port) return false;
+      const suffix = name.replace(/^\*?\./, '.');
+      return url.hostname === name || url.hostname.endsWith(suffix.startsWith('.') ? suffix : `.${suffix}`);
+    });
+}
+
+function withScheme(proxy: string): string {
+  return /^[a-z]+:\/\//i.test(proxy) ? proxy : `http://${proxy}`;
+}

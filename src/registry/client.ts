@@ -1,0 +1,169 @@
+import { type Digest, digestOf, isDigest } from '../core/digest.ts';
+import { MirrorError } from '../core/errors.ts';
+import { formatReference, formatRepository, type Reference, type Repository } from '../core/reference.ts';
+import { classifyAnswer, type Doing } from './errors.ts';
+import type { Access, Registry } from './registry.ts';
+import {
+  type Answer,
+  type Call,
+  createTransport,
+  discard,
+  readBytes,
+  readText,
+  type TransportOptions,
+} from './transport.ts';
+
+/** Every kind of manifest, in one Accept: a registry answers 404 for a kind that is not named. */
+const manifestTypes = [
+  'application/vnd.oci.image.index.v1+json',
+  'application/vnd.oci.image.manifest.v1+json',
+  'application/vnd.docker.distribution.manifest.list.v2+json',
+  'application/vnd.docker.distribution.manifest.v2+json',
+  // Asked for only to be told apart from a missing image: Skopeo can't copy schema 1 under its digest.
+  'application/vnd.docker.distribution.manifest.v1+prettyjws',
+  'application/vnd.docker.distribution.manifest.v1+json',
+];
+const accept = manifestTypes.join(', ');
+
+/** OCI distribution-spec, "Pushing Manifests": registries take at least this much; containers/image no more. */
+const manifestLimit = 4 * 1024 * 1024;
+
+export function createRegistry(options: TransportOptions): Registry {
+  const transport = createTransport(options);
+
+  async function send(call: Omit<Call, 'credential' | 'signal'>, { credential, signal }: Access) {
+    const doing: Doing = { what: call.what, host: call.registry, loggedIn: credential !== undefined };
+    const answer = await transport.send({ ...call, credential, signal });
+    return { answer, doing };
+  }
+
+  const reading = (reference: Reference): Omit<Call, 'credential' | 'signal'> => ({
+    registry: reference.registry,
+    method: 'GET',
+    path: `${reference.path}/manifests/${reference.digest ?? reference.tag ?? 'latest'}`,
+    scope: `repository:${reference.path}:pull`,
+    what: `reading ${formatReference(reference)}`,
+    headers: { accept },
+  });
+
+  const blobCall = (method: 'GET' | 'HEAD', repository: Repository, digest: Digest) => ({
+    registry: repository.registry,
+    method,
+    path: `${repository.path}/blobs/${digest}`,
+    scope: `repository:${repository.path}:pull`,
+    what: `reading the blob ${digest} of ${formatRepository(repository)}`,
+  });
+
+  const registry: Registry = {
+    async resolve(reference, access) {
+      const { answer, doing } = await send({ ...reading(reference), method: 'HEAD' }, access);
+      await discard(answer);
+      if (answer.statusCode === 404) return undefined;
+      // A registry without HEAD, or one that names no digest, is asked for the bytes.
+      if (answer.statusCode === 405) return registry.manifest(reference, access);
+      if (answer.statusCode !== 200) throw await refusal(answer, doing);
+      const told = header(answer, 'docker-content-digest') ?? reference.digest;
+      if (told === undefined || !isDigest(told)) return registry.manifest(reference, access);
+      checkDigest(told, reference.digest, doing);
+      const mediaType = mediaTypeOf(answer, doing);
+      return { mediaType, digest: told, size: Number(header(answer, 'content-length') ?? 0) };
+    },
+
+    async manifest(reference, access) {
+      const { answer, doing } = await send(reading(reference), access);
+      if (answer.statusCode === 404) {
+        await discard(answer);
+        return undefined;
+      }
+      if (answer.statusCode !== 200) throw await refusal(answer, doing);
+      const mediaType = mediaTypeOf(answer, doing);
+      const bytes = await readBytes(answer, manifestLimit, doing);
+      const digest = digestOf(bytes, reference.digest);
+      checkDigest(digest, reference.digest, doing);
+      return { mediaType, digest, size: bytes.length, bytes };
+    },
+
+    async blobSize(repository, digest, access) {
+      const { answer, doing } = await send(blobCall('HEAD', repository, digest), access);
+      await discard(answer);
+      if (answer.statusCode === 404) return undefined;
+      if (answer.statusCode !== 200) throw await refusal(answer, doing);
+      return Number(header(answer, 'content-length') ?? 0);
+    },
+
+    async blob(repository, digest, access) {
+      const { answer, doing } = await send(blobCall('GET', repository, digest), access);
+      if (answer.statusCode === 200) return answer.body as AsyncIterable<Uint8Array>;
+      const error = await refusal(answer, doing);
+      throw answer.statusCode === 404 ? new MirrorError('blob_unknown', error.message) : error;
+    },
+
+    async putManifest(repository, under, manifest, access) {
+      const target = `${formatRepository(repository)}${isDigest(under) ? '@' : ':'}${under}`;
+      const call = {
+        registry: repository.registry,
+        method: 'PUT' as const,
+        path: `${repository.path}/manifests/${under}`,
+        scope: `repository:${repository.path}:pull,push`,
+        what: `setting ${target}`,
+        headers: { 'content-type': manifest.mediaType },
+        body: manifest.bytes,
+      };
+      const { answer, doing } = await send(call, access);
+      if (answer.statusCode < 200 || answer.statusCode > 299)
+        throw await refusal(answer, { ...doing, pushes: true });
+      await discard(answer);
+      const told = header(answer, 'docker-content-digest');
+      if (told !== undefined && isDigest(told)) checkDigest(told, manifest.digest, doing);
+    },
+
+    async ping(host, access) {
+      const call = {
+        registry: host,
+        method: 'GET' as const,
+        path: '',
+        scope: undefined,
+        what: 'asking for /v2/',
+      };
+      const { answer, doing } = await send(call, access);
+      if (answer.statusCode !== 200) throw await refusal(answer, doing);
+      await discard(answer);
+    },
+
+    close: () => transport.close(),
+  };
+  return registry;
+}
+
+async function refusal(answer: Answer, doing: Doing): Promise<MirrorError> {
+  const body = await readText(answer, doing).catch(() => '');
+  return classifyAnswer({ status: answer.statusCode, headers: answer.headers, body }, doing);
+}
+
+function header(answer: Answer, name: string): string | undefined {
+  const value = answer.headers[name];
+  return Array.isArray(value) ? value[0] : value;
+}
+
+function mediaTypeOf(answer: Answer, doing: Doing): string {
+  const type = (header(answer, 'content-type') ?? '').split(';')[0]?.trim().toLowerCase() ?? '';
+  if (/manifest\.v1\+/.test(type))
+    throw new MirrorError(
+      'unsupported_manifest',
+      `${doing.host} has a schema 1 image, from before 2017, when ${doing.what}.`,
+    );
+  if (!manifestTypes.includes(type))
+    throw new MirrorError(
+      'protocol',
+      `${doing.host} sent ${/^[\w.+/-]{1,100}$/.test(type) ? type : 'no media type'} instead of a manifest, when ${doing.what}.`,
+    );
+  return type;
+}
+
+function checkDigest(found: Digest, wanted: Digest | undefined, doing: Doing): void {
+  if (wanted !== undefined && found !== wanted)
+    throw new MirrorError(
+      'digest_mismatch',
+      `${doing.host} sent ${found} instead of ${wanted}, when ${doing.what}.`,
+    );
+}

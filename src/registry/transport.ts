@@ -1,0 +1,245 @@
+import { type Dispatcher, request } from 'undici';
+import type { Credential } from '../core/credential.ts';
+import { MirrorError } from '../core/errors.ts';
+import { isLoopback } from '../core/reference.ts';
+import { createDispatchers, type HostSettings, type ProxySettings } from '../lib/http.ts';
+import { type Challenge, parseChallenges } from './challenge.ts';
+import { classifyAnswer, classifyNetworkError, type Doing } from './errors.ts';
+import { createTokenCache, readToken, type TokenRequest } from './token.ts';
+
+/** One call to a registry's `/v2/` API. */
+export interface Call {
+  registry: string;
+  method: 'GET' | 'HEAD' | 'PUT';
+  /** Below `/v2/`; built from checked parts only. */
+  path: string;
+  /** Token scope, such as `repository:a/b:pull`. */
+  scope: string | undefined;
+  /** For messages: "reading quay.io/a/b:1". */
+  what: string;
+  credential: Credential | undefined;
+  signal: AbortSignal;
+  headers?: Record<string, string>;
+  body?: Uint8Array;
+}
+
+export type Answer = Dispatcher.ResponseData;
+
+/** Sends calls, logged in where the registry asks for it. */
+export interface Transport {
+  /** @throws MirrorError for network failures and for what stays 401 after a login. Other statuses are the caller's. */
+  send(call: Call): Promise<Answer>;
+  close(): Promise<void>;
+}
+
+export interface TransportOptions {
+  hosts: Map<string, HostSettings>;
+  proxy: ProxySettings;
+}
+
+const redirectLimit = 5;
+const redirects = new Set([301, 302, 303, 307, 308]);
+/** Characters of an error's or a token's body that are read. */
+const bodyLimit = 64 * 1024;
+
+export function createTransport({ hosts, proxy }: TransportOptions): Transport {
+  const dispatchers = createDispatchers({ hosts, proxy, isLocal: isLoopback });
+  const tokens = createTokenCache();
+  // What a host asked for last: later calls log in at once, in one round trip.
+  const challenges = new Map<string, Challenge>();
+  // Hosts marked insecure that turned out to speak plain HTTP.
+  const plain = new Set<string>();
+
+  function base(registry: string): URL {
+    // Docker Hub's API lives elsewhere than its name.
+    if (registry === 'docker.io') return new URL('https://registry-1.docker.io');
+    const { ca, insecure } = hosts.get(registry) ?? {};
+    const http = plain.has(registry) || (isLoopback(registry) && ca === undefined && !insecure);
+    return new URL(`${http ? 'http' : 'https'}://${registry}`);
+  }
+
+  /** Follows redirects, without the login as soon as scheme, host or port differ, and never down to plain HTTP. */
+  async function exchange(
+    url: URL,
+    call: Call,
+    headers: Record<string, string>,
+    doing: Doing,
+  ): Promise<Answer> {
+    const { method, body, signal } = call;
+    let at = url;
+    let sent = headers;
+    for (let hop = 0; ; hop++) {
+      const dispatcher = dispatchers.for(at, at.origin === url.origin ? call.registry : at.host);
+      const answer = await request(at, { method, headers: sent, body: body ?? null, signal, dispatcher });
+      const location = answer.headers['location'];
+      if (!redirects.has(answer.statusCode) || typeof location !== 'string') return answer;
+      await discard(answer);
+      const next = URL.canParse(location, at) ? new URL(location, at) : undefined;
+      if (!next || hop === redirectLimit || method === 'PUT' || !/^https?:$/.test(next.protocol))
+        throw new MirrorError(
+          'protocol',
+          `${doing.host} redirects where Dray can't follow, when ${doing.what}.`,
+        );
+      if (at.protocol === 'https:' && next.protocol === 'http:')
+        throw new MirrorError(
+          'protocol',
+          `${doing.host} redirects from HTTPS to plain HTTP, when ${doing.what}.`,
+        );
+      if (next.origin !== at.origin) {
+        sent = { ...sent };
+        delete sent['authorization'];
+      }
+      at = next;
+    }
+  }
+
+  async function attempt(call: Call, authorization: string | undefined, doing: Doing): Promise<Answer> {
+    const headers = { 'user-agent': 'dray', ...call.headers, ...(authorization && { authorization }) };
+    const url = new URL(`/v2/${call.path}`, base(call.registry));
+    try {
+      return await exchange(url, call, headers, doing);
+    } catch (error) {
+      const classified = classifyNetworkError(error, doing);
+      const mayBePlain = url.protocol === 'https:' && hosts.get(call.registry)?.insecure;
+      if (!mayBePlain || !['tls', 'protocol', 'reset', 'refused'].includes(classified.code)) throw classified;
+      plain.add(call.registry);
+      return attempt(call, authorization, doing);
+    }
+  }
+
+  /** The Authorization value that answers a challenge; undefined when we have nothing for it. */
+  async function authorize(
+    challenge: Challenge | undefined,
+    call: Call,
+    doing: Doing,
+  ): Promise<string | undefined> {
+    const { credential } = call;
+    if (challenge?.scheme === 'basic' && credential && 'password' in credential) return basic(credential);
+    const wanted = challenge && tokenRequest(challenge, call, doing);
+    return wanted && `Bearer ${await tokens.get(wanted, () => fetchToken(wanted, call, doing))}`;
+  }
+
+  async function fetchToken(wanted: TokenRequest, call: Call, doing: Doing) {
+    const { realm, service, scope, credential } = wanted;
+    const what = `getting a token from ${realm.host} for ${doing.what}`;
+    const asking: Doing = { ...doing, host: realm.host, what };
+    const query = new URLSearchParams({ ...(service && { service }), ...(scope && { scope }) });
+    let answer: Answer;
+    // Waiting callers share this fetch: one that gives up must not take it from the others.
+    const signal = AbortSignal.timeout(15_000);
+    const options = { signal, dispatcher: dispatchers.for(realm, call.registry) };
+    try {
+      if (credential && 'identityToken' in credential) {
+        query.set('grant_type', 'refresh_token');
+        query.set('client_id', 'dray');
+        query.set('refresh_token', credential.identityToken);
+        const headers = { 'content-type': 'application/x-www-form-urlencoded' };
+        answer = await request(realm, { ...options, method: 'POST', headers, body: query.toString() });
+      } else {
+        const url = new URL(realm);
+        for (const [name, value] of query) url.searchParams.append(name, value);
+        const headers = credential ? { authorization: basic(credential) } : {};
+        answer = await request(url, { ...options, method: 'GET', headers });
+      }
+    } catch (error) {
+      throw classifyNetworkError(error, asking);
+    }
+    const body = await readText(answer, asking);
+    // Token servers say 400, 401 or 403 for a wrong password.
+    const status = [400, 403].includes(answer.statusCode) ? 401 : answer.statusCode;
+    if (status !== 200) throw classifyAnswer({ status, headers: answer.headers, body }, asking);
+    const token = readToken(body);
+    if (!token) throw new MirrorError('protocol', `${realm.host} gave no token, when ${what}.`);
+    return token;
+  }
+
+  return {
+    async send(call) {
+      const doing: Doing = { what: call.what, host: call.registry, loggedIn: call.credential !== undefined };
+      const known = challenges.get(call.registry);
+      const first = await attempt(call, await authorize(known, call, doing), doing);
+      if (first.statusCode !== 401) return first;
+      const body = await readText(first, doing);
+      const challenge = chooseChallenge(first.headers['www-authenticate']);
+      if (challenge) challenges.set(call.registry, challenge);
+      // What was sent may have expired, or been made for an earlier challenge: once more, with a new one.
+      const stale = challenge && tokenRequest(challenge, call, doing);
+      if (stale) tokens.drop(stale);
+      const authorization = await authorize(challenge, call, doing);
+      if (!authorization) throw classifyAnswer({ status: 401, headers: first.headers, body }, doing);
+      const second = await attempt(call, authorization, doing);
+      if (second.statusCode !== 401) return second;
+      throw classifyAnswer(
+        { status: 401, headers: second.headers, body: await readText(second, doing) },
+        doing,
+      );
+    },
+    close: () => dispatchers.close(),
+  };
+}
+
+function chooseChallenge(header: string | string[] | undefined): Challenge | undefined {
+  const offered = parseChallenges([header ?? []].flat().join(', '));
+  return (
+    offered.find(({ scheme }) => scheme === 'bearer') ?? offered.find(({ scheme }) => scheme === 'basic')
+  );
+}
+
+function tokenRequest({ scheme, parameters }: Challenge, call: Call, doing: Doing): TokenRequest | undefined {
+  if (scheme !== 'bearer') return undefined;
+  const realm = parameters.get('realm') ?? '';
+  const url = URL.canParse(realm) ? new URL(realm) : undefined;
+  if (!url || !/^https?:$/.test(url.protocol))
+    throw new MirrorError(
+      'protocol',
+      `${doing.host} asks for a token but names no server for it, when ${doing.what}.`,
+    );
+  // A password in clear goes to this machine only, or to the very host that was configured for it.
+  if (url.protocol === 'http:' && call.credential && !isLoopback(url.host) && url.host !== call.registry)
+    throw new MirrorError(
+      'tls',
+      `${doing.host} wants the password sent to ${url.host} in clear; Dray does not.`,
+      {
+        remedy: 'Give the token server HTTPS.',
+      },
+    );
+  const { credential } = call;
+  return {
+    realm: url,
+    service: parameters.get('service'),
+    scope: call.scope ?? parameters.get('scope'),
+    credential,
+  };
+}
+
+function basic(credential: Credential): string {
+  const { username = '' } = credential;
+  const password = 'password' in credential ? credential.password : '';
+  return `Basic ${Buffer.from(`${username}:${password}`).toString('base64')}`;
+}
+
+/** Lets go of an answer's body so that its connection can be used again. */
+export async function discard(answer: Answer): Promise<void> {
+  await answer.body.dump({ limit: bodyLimit }).catch(() => undefined);
+}
+
+/** Reads at most `limit` bytes. @throws MirrorError `protocol` when there are more. */
+export async function readBytes(answer: Answer, limit: number, doing: Doing): Promise<Uint8Array> {
+  const chunks: Uint8Array[] = [];
+  let size = 0;
+  try {
+    for await (const chunk of answer.body as AsyncIterable<Uint8Array>) {
+      size += chunk.length;
+      if (size > limit)
+        throw new MirrorError('protocol', `${doing.host} sent more than ${limit} bytes, when ${doing.what}.`);
+      chunks.push(chunk);
+    }
+  } catch (error) {
+    throw classifyNetworkError(error, doing);
+  }
+  return Buffer.concat(chunks);
+}
+
+export async function readText(answer: Answer, doing: Doing): Promise<string> {
+  return Buffer.from(await readBytes(answer, bodyLimit, doing)).toString('utf8');
+}
