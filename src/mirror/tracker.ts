@@ -46,7 +46,9 @@ export function createTracker(): Tracker {
       tree = whole;
     },
     see(event) {
-      if (event.type === 'blob') blobs.set(event.digest, event.state);
+      // A blob that several platforms share is reported again for each; it arrives once.
+      if (event.type === 'blob' && (blobs.get(event.digest) ?? 'started') === 'started')
+        blobs.set(event.digest, event.state);
       if (event.type === 'sent') sent = event.bytes;
     },
     finish() {

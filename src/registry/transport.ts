@@ -74,7 +74,7 @@ export function createTransport({ hosts, proxy }: TransportOptions): Transport {
       const location = answer.headers['location'];
       if (!redirects.has(answer.statusCode) || typeof location !== 'string') return answer;
       await discard(answer);
-      const next = URL.canParse(location, at) ? new URL(location, at) : undefined;
+      const next = URL.canParse(location, at.href) ? new URL(location, at) : undefined;
       if (!next || hop === redirectLimit || method === 'PUT' || !/^https?:$/.test(next.protocol))
         throw new MirrorError(
           'protocol',

@@ -1,0 +1,144 @@
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { mkdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { MirrorError } from '../core/errors.ts';
+import { run } from '../lib/spawn.ts';
+import type { CopyJob, Endpoint, Executor } from './executor.ts';
+import { authFile, classifyFailure, createOutputReader, type JobFiles, skopeoArguments } from './skopeo.ts';
+
+export interface ProcessExecutorOptions {
+  /** Command or path of Skopeo. */
+  skopeo: string;
+  /** Folder for the jobs' auth files; nobody else may write to it. */
+  runDir: string;
+  /** What a child may see of our environment. */
+  env: Record<string, string>;
+}
+
+/** Debian's place for it; util-linux is there on every system of ours. */
+const setpriv = '/usr/bin/setpriv';
+
+/** Milliseconds between two looks at how much the child has sent. */
+const countEvery = 200;
+
+/** Runs copies as child processes on this machine. */
+export function createProcessExecutor({ skopeo, runDir, env }: ProcessExecutorOptions): Executor {
+  return {
+    async run(job, onEvent, signal) {
+      if (!/^mr-[0-9a-f]+$/.test(job.id)) throw new MirrorError('internal', `${job.id} is no mirror id.`);
+      const folder = join(runDir, job.id);
+      const limit = AbortSignal.timeout(job.timeLimit * 1000);
+      const output = createOutputReader();
+      let counter: NodeJS.Timeout | undefined;
+      try {
+        const files = await writeFiles(folder, job);
+        // Its own empty home: Skopeo looks there for logins that are not this job's.
+        const childEnv = { ...env, HOME: folder };
+        const exit = await run(...dyingWithUs(skopeo, skopeoArguments(job, files)), {
+          env: childEnv,
+          signal: AbortSignal.any([signal, limit]),
+          onLine: (text) => output.read(text).forEach(onEvent),
+          onStart: (pid) => {
+            counter = setInterval(() => {
+              const bytes = bytesSent(pid);
+              if (bytes !== undefined) onEvent({ type: 'sent', bytes });
+            }, countEvery);
+          },
+        });
+        if (exit.code !== undefined) onEvent({ type: 'exit', code: exit.code });
+        if (exit.code === 0) return;
+        if (signal.aborted) throw new MirrorError('cancelled', 'The copy was stopped.');
+        if (limit.aborted)
+          throw new MirrorError('time_limit', `The copy took longer than ${job.timeLimit} s.`);
+        if (exit.code === 127 && output.fatal() === '') throw missing(skopeo);
+        throw classifyFailure(
+          output.fatal(),
+          job,
+          exit.signal ? `by ${exit.signal}` : `with status ${exit.code}`,
+        );
+      } catch (error) {
+        throw (error as NodeJS.ErrnoException).code === 'ENOENT' ? missing(skopeo, error) : error;
+      } finally {
+        clearInterval(counter);
+        await rm(folder, { recursive: true, force: true });
+      }
+    },
+  };
+}
+
+function missing(skopeo: string, cause?: unknown): MirrorError {
+  return new MirrorError('skopeo_missing', `There is no command ${skopeo}.`, { cause });
+}
+
+async function writeFiles(folder: string, job: CopyJob): Promise<JobFiles> {
+  // What a crashed run of the same mirror left must not be mixed in.
+  await rm(folder, { recursive: true, force: true });
+  await mkdir(folder, { recursive: true, mode: 0o700 });
+  const write = async (side: 'source' | 'target', { registry, credential, caFile }: Endpoint) => {
+    const auth = join(folder, `${side}-auth.json`);
+    const certs = join(folder, `${side}-certs`);
+    if (credential) await writeFile(auth, authFile(registry, credential), { mode: 0o600, flag: 'wx' });
+    if (caFile !== undefined) {
+      await mkdir(certs);
+      await symlink(caFile, join(certs, 'ca.crt'));
+    }
+    return { auth, certs };
+  };
+  const source = await write('source', job.source);
+  const target = await write('target', job.target);
+  return {
+    sourceAuth: source.auth,
+    sourceCerts: source.certs,
+    targetAuth: target.auth,
+    targetCerts: target.certs,
+  };
+}
+
+/** On Linux, util-linux's setpriv has the kernel kill the child when we die, however we die. */
+function dyingWithUs(command: string, args: string[]): [string, string[]] {
+  return process.platform === 'linux' && existsSync(setpriv)
+    ? [setpriv, ['--pdeathsig', 'KILL', command, ...args]]
+    : [command, args];
+}
+
+/** Bytes that the child has written to files and sockets: nearly all of them go to the target. */
+function bytesSent(pid: number): number | undefined {
+  try {
+    const written = /^wchar: ([0-9]+)$/m.exec(readFileSync(`/proc/${pid}/io`, 'utf8'))?.[1];
+    return written === undefined ? undefined : Number(written);
+  } catch {
+    // It has just ended, or this system has no /proc.
+    return undefined;
+  }
+}
+
+/**
+ * Ends what a crashed service left: Skopeo processes whose arguments name a file below `runDir`, and the
+ * folders with their auth files. To be called by the owner of the data folder, before any copy starts.
+ * @returns how many processes were ended.
+ */
+export async function sweep(runDir: string): Promise<number> {
+  let ended = 0;
+  for (const name of await readdirOrNothing('/proc')) {
+    if (!/^[0-9]+$/.test(name) || Number(name) === process.pid) continue;
+    const environment = await readFile(`/proc/${name}/environ`, 'utf8').catch(() => '');
+    if (!environment.split('\0').some((variable) => variable.startsWith(`HOME=${runDir}/`))) continue;
+    try {
+      process.kill(Number(name), 'SIGKILL');
+      ended++;
+    } catch {
+      // It ended by itself meanwhile.
+    }
+  }
+  for (const name of await readdirOrNothing(runDir))
+    await rm(join(runDir, name), { recursive: true, force: true });
+  return ended;
+}
+
+async function readdirOrNothing(folder: string): Promise<string[]> {
+  try {
+    return readdirSync(folder);
+  } catch {
+    return [];
+  }
+}

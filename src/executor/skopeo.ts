@@ -1,0 +1,170 @@
+import type { Credential } from '../core/credential.ts';
+import { type Digest, isDigest } from '../core/digest.ts';
+import { type ErrorCode, MirrorError, type Side } from '../core/errors.ts';
+import { formatReference } from '../core/reference.ts';
+import type { CopyEvent, CopyJob, Endpoint } from './executor.ts';
+
+/** Where a job's files are. */
+export interface JobFiles {
+  sourceAuth: string;
+  targetAuth: string;
+  sourceCerts: string;
+  targetCerts: string;
+}
+
+/**
+ * Arguments for one copy, digest to digest. No `--format`: with preserved digests it fails on an OCI index.
+ * No `--retry-times`: it repeats single requests, slowly; the queue repeats the copy, and finished blobs are
+ * skipped. `--debug` tells uploads, skips and mounts apart, which the normal output does not. Nothing secret is
+ * here: logins are in the auth files.
+ */
+export function skopeoArguments(job: CopyJob, files: JobFiles): string[] {
+  const { source, target, digest } = job;
+  return [
+    ...['--debug', 'copy', '--all', '--preserve-digests'],
+    ...endpointArguments('src', source, files.sourceAuth, files.sourceCerts),
+    ...endpointArguments('dest', target, files.targetAuth, files.targetCerts),
+    `docker://${formatReference({ registry: source.registry, path: source.path, digest })}`,
+    `docker://${formatReference({ registry: target.registry, path: target.path, digest })}`,
+  ];
+}
+
+function endpointArguments(side: 'src' | 'dest', end: Endpoint, auth: string, certs: string): string[] {
+  return [
+    // Skopeo 1.9.3 goes on to the user's own Docker logins when the given file has none for the host.
+    ...(end.credential ? [`--${side}-authfile`, auth] : [`--${side}-no-creds`]),
+    ...(end.insecure ? [`--${side}-tls-verify=false`] : []),
+    ...(end.caFile === undefined ? [] : [`--${side}-cert-dir`, certs]),
+  ];
+}
+
+/** The auth file (containers-auth.json(5)) for one host. */
+export function authFile(registry: string, credential: Credential): string {
+  const username = credential.username ?? '<token>';
+  const password = 'password' in credential ? credential.password : '';
+  const entry = {
+    auth: Buffer.from(`${username}:${password}`).toString('base64'),
+    ...('identityToken' in credential && { identitytoken: credential.identityToken }),
+  };
+  return JSON.stringify({ auths: { [registry]: entry } });
+}
+
+const line = /^time="[^"]*" level=(\w+) msg=(.*)$/;
+const blobStates: [RegExp, 'started' | 'done' | 'skipped' | 'mounted'][] = [
+  [/^Downloading \S*\/blobs\/(\S+)$/, 'started'],
+  [/^Upload of layer (\S+) complete$/, 'done'],
+  [/^Skipping blob (\S+) \(already present\)/, 'skipped'],
+];
+const mounting = /^Trying to mount \S*[?&]mount=([^&\s]+)/;
+
+/** Reads a copy's output line by line. */
+export interface OutputReader {
+  read(text: string): CopyEvent[];
+  /** What Skopeo called fatal, without its frame; empty when it said nothing. */
+  fatal(): string;
+}
+
+export function createOutputReader(): OutputReader {
+  const tried = new Set<string>();
+  let fatal = '';
+  return {
+    read(text) {
+      const [, level, quoted] = line.exec(text) ?? [];
+      if (level === undefined || quoted === undefined) return text.trim() === '' ? [] : [say(text)];
+      const message = unquote(quoted);
+      if (level === 'fatal') fatal = cleanText(message);
+      if (level !== 'debug') return [say(`${level}: ${message}`)];
+      const mount = mounting.exec(message)?.[1];
+      if (mount !== undefined) tried.add(decodeURIComponent(mount));
+      for (const [pattern, state] of blobStates) {
+        const digest = pattern.exec(message)?.[1];
+        if (digest === undefined || !isDigest(digest)) continue;
+        return [blob(digest, state === 'skipped' && tried.has(digest) ? 'mounted' : state)];
+      }
+      return [];
+    },
+    fatal: () => fatal,
+  };
+}
+
+function say(text: string): CopyEvent {
+  return { type: 'log', line: cleanText(text) };
+}
+
+function blob(digest: Digest, state: 'started' | 'done' | 'skipped' | 'mounted'): CopyEvent {
+  return { type: 'blob', digest, state };
+}
+
+/** logrus writes a message with spaces as a Go string literal. */
+function unquote(text: string): string {
+  return text.startsWith('"') && text.endsWith('"')
+    ? text
+        .slice(1, -1)
+        .replace(/\\(["\\])/g, '$1')
+        .replace(/\\n/g, ' ')
+    : text;
+}
+
+/** Query strings may be signed, and a URL may hold a login: neither is for a log. */
+function cleanText(text: string): string {
+  return text
+    .replace(/(https?:\/\/[^\s"?]*)\?[^\s"]*/g, '$1')
+    .replace(/(https?:\/\/)[^\s"/@]*@/g, '$1')
+    .slice(0, 2000);
+}
+
+// In this order: the first that fits wins. The texts are those of Skopeo 1.9.3 and of containers/image, and of
+// the registries behind them; skopeo.test.ts says how each was provoked.
+const causes: [RegExp, ErrorCode][] = [
+  [/Source image rejected/i, 'denied'],
+  [/no space left on device|disk quota exceeded/i, 'disk_full'],
+  [/toomanyrequests|too many requests|\b429\b/i, 'rate_limited'],
+  [/invalid username\/password/i, 'credentials_rejected'],
+  [/unauthorized|authentication required|\b401\b/i, 'login_required'],
+  [/\bdenied\b|forbidden|\b403\b/i, 'denied'],
+  [
+    /Digest did not match|does not match provided manifest digest|digest.{0,20}mismatch|provided digest did not match/i,
+    'digest_mismatch',
+  ],
+  [/blob unknown|fetching blob: .*404|reading blob .*404/i, 'blob_unknown'],
+  [/manifest unknown|name unknown|repository name not known|not found|\b404\b/i, 'manifest_unknown'],
+  [/no such host|server misbehaving/i, 'dns'],
+  [/x509:|tls:|certificate|server gave HTTP response to HTTPS client/i, 'tls'],
+  [/connection refused/i, 'refused'],
+  [/connection reset|broken pipe|unexpected EOF|: EOF|server closed|stream error/i, 'reset'],
+  [/timeout|deadline exceeded|no route to host|network is unreachable/i, 'timeout'],
+  [/\b50[0-9]\b|internal server error|service unavailable|bad gateway/i, 'registry_unavailable'],
+  [/unsupported|\b405\b|Unknown media type|manifest type .* not/i, 'push_refused'],
+  [/manifest invalid|\b400\b|\b413\b|\b422\b/i, 'push_refused'],
+];
+
+const sides: [RegExp, Side][] = [
+  // The reader of the source fails inside the target's upload.
+  [/happened during read/i, 'source'],
+  [
+    /initializing destination|at destination|writing blob|uploading|writing manifest|error writing|checking (?:if|whether) .* exists|determining upload|initiating layer upload/i,
+    'target',
+  ],
+  [
+    /initializing source|reading manifest|reading blob|fetching blob|reading config|parsing image|Source image|determining manifest|reading signatures/i,
+    'source',
+  ],
+];
+
+/** Names the failure that Skopeo called fatal, and whose it is. */
+export function classifyFailure(fatal: string, job: CopyJob, exit: string): MirrorError {
+  const code = causes.find(([pattern]) => pattern.test(fatal))?.[1] ?? 'copy_failed';
+  const side = sides.find(([pattern]) => pattern.test(fatal))?.[1] ?? mentioned(fatal, job);
+  const end = side && job[side];
+  const known = code === 'login_required' && end?.credential ? 'credentials_rejected' : code;
+  return new MirrorError(known, `Skopeo could not copy: ${fatal || `it ended ${exit} and said nothing`}.`, {
+    ...(side && { side }),
+  });
+}
+
+/** Source and target are never on the same host, so a host's name tells the side. */
+function mentioned(text: string, { source, target }: CopyJob): Side | undefined {
+  const has = ({ registry }: Endpoint) => text.includes(registry === 'docker.io' ? 'docker.io' : registry);
+  if (has(source) === has(target)) return undefined;
+  return has(source) ? 'source' : 'target';
+}
