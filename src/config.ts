@@ -74,6 +74,10 @@ export interface ProxySettings {
 export interface Config extends z.infer<typeof fileSchema> {
   /** DRAY_API_KEY: an administrator key accepted as is; for a client, the key it sends. */
   apiKey?: string;
+  /** DRAY_URL, where it is set: the service that the command line has to use. */
+  namedUrl?: string;
+  /** File with the key that a first start makes; the command line on the same machine reads it. */
+  keyFile: string;
   proxy: ProxySettings;
   /** Passwords of `registries`, by host, already read. */
   passwords: Map<string, string>;
@@ -134,18 +138,21 @@ export function loadConfig(env: NodeJS.ProcessEnv = process.env, cwd: string = p
     host: parseRegistry(entry.host),
     ...(entry.ca !== undefined && { ca: readable(atFile(entry.ca), `registries (${entry.host}).ca`) }),
   }));
+  const dataDir =
+    names.has('dataDir') || fromFile['dataDir'] === undefined
+      ? resolve(cwd, config.dataDir)
+      : atFile(config.dataDir);
   return {
     ...config,
-    dataDir:
-      names.has('dataDir') || fromFile['dataDir'] === undefined
-        ? resolve(cwd, config.dataDir)
-        : atFile(config.dataDir),
+    dataDir,
+    keyFile: join(dataDir, 'api-key'),
     dockerConfig:
       typeof config.dockerConfig === 'string'
         ? readable(atFile(config.dockerConfig), 'dockerConfig')
         : (config.dockerConfig ?? join(dockerDir, 'config.json')),
     registries,
     ...(apiKey ? { apiKey } : {}),
+    ...(names.has('url') && config.url !== undefined && { namedUrl: config.url }),
     passwords: readPasswords(config.registries, env, atFile),
     proxy: {
       http: env['http_proxy'] ?? env['HTTP_PROXY'],

@@ -1,7 +1,10 @@
+import { mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
 import type { Kysely } from 'kysely';
 import { Migrator } from 'kysely/migration';
 import type { Db } from 'pg-boss';
-import type { Config } from '../config.ts';
+import { type Config, ConfigError } from '../config.ts';
+import { type Lock, LockedError, takeLock } from '../lib/lock.ts';
 import { classifyDatabaseError } from './errors.ts';
 import type { Schema } from './schema.ts';
 
@@ -15,21 +18,50 @@ export interface Database {
 }
 
 /**
- * Opens PostgreSQL where `databaseUrl` names one, else the embedded database in the data folder, and brings
- * its schema up to date.
+ * Takes the data folder, opens PostgreSQL where `databaseUrl` names one, else the embedded database in that
+ * folder, and brings the schema up to date.
  * @throws MirrorError `database_unavailable`; ConfigError when another process holds the data folder.
  */
 export async function openDatabase(config: Config): Promise<Database> {
-  const database = config.databaseUrl
-    ? await import('./pg.ts').then(({ openPg }) => openPg(config.databaseUrl as string))
-    : await import('./pglite.ts').then(({ openPglite }) => openPglite(config.dataDir));
+  const { dataDir, databaseUrl } = config;
+  const lock = await lockDataDir(dataDir);
+  let database: Database | undefined;
   try {
+    database = databaseUrl
+      ? (await import('./pg.ts')).openPg(databaseUrl)
+      : await (await import('./pglite.ts')).openPglite(join(dataDir, 'db'));
     await migrate(database.kysely);
   } catch (error) {
-    await database.close();
+    await database?.close();
+    await lock.release();
     throw error;
   }
-  return database;
+  const opened = database;
+  return {
+    ...opened,
+    async close() {
+      await opened.close();
+      await lock.release();
+    },
+  };
+}
+
+async function lockDataDir(dataDir: string): Promise<Lock> {
+  await mkdir(dataDir, { recursive: true, mode: 0o700 }).catch((error: unknown) => {
+    throw new ConfigError(
+      `DRAY_DATA_DIR: ${dataDir} can't be made (${(error as NodeJS.ErrnoException).code}). Name a folder that you may write to.`,
+    );
+  });
+  return takeLock(join(dataDir, 'lock')).catch((error: unknown) => {
+    if (error instanceof LockedError)
+      throw new ConfigError(
+        `DRAY_DATA_DIR: ${dataDir} is in use${error.holder ? ` by process ${error.holder}` : ''}. ` +
+          'Stop that service, or give this one a folder of its own.',
+      );
+    throw new ConfigError(
+      `DRAY_DATA_DIR: ${dataDir} can't be used (${(error as NodeJS.ErrnoException).code}). Name a folder that you may write to.`,
+    );
+  });
 }
 
 async function migrate(kysely: Kysely<Schema>): Promise<void> {

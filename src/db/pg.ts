@@ -4,7 +4,7 @@ import type { Database } from './open.ts';
 import type { Schema } from './schema.ts';
 
 /** Opens a pool on PostgreSQL (14 or later). */
-export async function openPg(url: string): Promise<Database> {
+export function openPg(url: string): Database {
   const pool = new pg.Pool({
     connectionString: url,
     max: 10,

@@ -15,6 +15,7 @@ export interface NewRequest {
   target: string;
   digest: Digest;
   cached: boolean;
+  dryRun: boolean;
   createdAt: Date;
 }
 
@@ -33,10 +34,10 @@ export function createRequestStore(kysely: Kysely<Schema>) {
   const inserts = createBatcher<NewRequest>(
     (requests) =>
       guarded(async () => {
-        await sql`insert into requests (id, mirror_id, key_id, image, target, digest, cached, created_at)
-          select id, "mirrorId", "keyId", image, target, digest, cached, "createdAt"
+        await sql`insert into requests (id, mirror_id, key_id, image, target, digest, cached, dry_run, created_at)
+          select id, "mirrorId", "keyId", image, target, digest, cached, "dryRun", "createdAt"
           from json_to_recordset(${JSON.stringify(requests)}::json) as new
-            (id text, "mirrorId" text, "keyId" text, image text, target text, digest text, cached boolean,
+            (id text, "mirrorId" text, "keyId" text, image text, target text, digest text, cached boolean, "dryRun" boolean,
              "createdAt" timestamptz)`.execute(kysely);
       }),
     batchLimit,
@@ -69,6 +70,7 @@ export function createRequestStore(kysely: Kysely<Schema>) {
           target: request.target,
           digest: request.digest as Digest,
           cached: request.cached,
+          dryRun: request.dry_run,
           createdAt: request.created_at,
           ...(mirror && { mirror: fromRow(mirror) }),
         };

@@ -37,6 +37,7 @@ export interface RequestsTable {
   target: string;
   digest: string;
   cached: boolean;
+  dry_run: boolean;
   created_at: Time;
 }
 

@@ -1,11 +1,14 @@
 import { randomBytes } from 'node:crypto';
-import { asMirrorError } from '../core/errors.ts';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { asMirrorError, MirrorError } from '../core/errors.ts';
 import { type Mirror, noProgress } from '../core/mirror.ts';
+import { formatReference, formatRepository } from '../core/reference.ts';
 import type { Looks } from './look.ts';
-import { planRoute } from './plan.ts';
+import { type Plan, planRoute } from './plan.ts';
+import { maxAttempts, pauseAfter } from './retry.ts';
 import { routeOf } from './target.ts';
 import { createTracker } from './tracker.ts';
-import type { Worker } from './worker.ts';
+import type { Listener, Worker } from './worker.ts';
 
 export interface LocalOptions {
   looks: Looks;
@@ -26,16 +29,38 @@ export interface LocalRequest {
 export interface LocalMirror {
   /**
    * Mirrors one image in this process, without a record. Nothing is thrown for a failed image: the returned
-   * mirror is `done`, `failed` or (dry run of something that is missing) `queued`.
+   * mirror is `done`, `failed`, `cancelled`, or (dry run of something that is missing) `queued`. Without a single
+   * try it was there already.
    * @throws MirrorError when the request itself is wrong, or its registries can't be looked at.
    */
   mirror(request: LocalRequest): Promise<Mirror>;
 }
 
 export function createLocalMirror({ looks, worker }: LocalOptions): LocalMirror {
+  /** Which source each target of this run comes from. */
+  const origins = new Map<string, Plan>();
+
+  /** Two images of one run that map to one target: without a record, this is all that can be known. */
+  function refuseForeignOrigin(plan: Plan): void {
+    const key = formatReference(plan.target);
+    const other = origins.get(key);
+    origins.set(key, other ?? plan);
+    if (
+      other &&
+      other.digest !== plan.digest &&
+      formatRepository(other.source) !== formatRepository(plan.source)
+    )
+      throw new MirrorError(
+        'origin_conflict',
+        `${key} is where ${formatReference(other.source)} goes; ${formatReference(plan.source)} has other content and would replace it.`,
+        { side: 'target', remedy: 'Mirror one of them into another path of the target.' },
+      );
+  }
+
   return {
     async mirror({ image, repository, dryRun, signal, onChange, onLog }) {
       const plan = await planRoute(routeOf(image, repository), looks);
+      refuseForeignOrigin(plan);
       let mirror: Mirror = {
         id: `mr-${randomBytes(16).toString('hex')}`,
         source: plan.source,
@@ -54,33 +79,42 @@ export function createLocalMirror({ looks, worker }: LocalOptions): LocalMirror 
       if (plan.present || dryRun) return change({});
       const tracker = createTracker();
       const progressed = () => change({ progress: tracker.progress() });
-      change({ state: 'copying', startedAt: new Date(), attempts: 1 });
-      try {
-        await worker.run(
-          mirror,
-          {
-            phase: (phase) => change({ phase }),
-            tree: (tree) => {
-              tracker.expect(tree);
-              progressed();
-            },
-            event: (event) => {
-              if (event.type === 'exit') change({ exitCode: event.code });
-              else if (event.type === 'log') onLog(event.line);
-              else {
-                tracker.see(event);
-                progressed();
-              }
-            },
-            note: onLog,
-          },
-          signal,
-        );
-        tracker.finish();
-        return change({ state: 'done', progress: tracker.progress(), finishedAt: new Date() });
-      } catch (error) {
-        const failure = asMirrorError(error).toFailure();
-        return change({ state: signal.aborted ? 'cancelled' : 'failed', failure, finishedAt: new Date() });
+      const listener: Listener = {
+        phase: (phase) => change({ phase }),
+        tree: (tree) => {
+          tracker.expect(tree);
+          progressed();
+        },
+        event: (event) => {
+          if (event.type === 'exit') change({ exitCode: event.code });
+          else if (event.type === 'log') onLog(event.line);
+          else {
+            tracker.see(event);
+            progressed();
+          }
+        },
+        note: onLog,
+      };
+      for (;;) {
+        change({
+          state: 'copying',
+          startedAt: mirror.startedAt ?? new Date(),
+          attempts: mirror.attempts + 1,
+        });
+        try {
+          await worker.run(mirror, listener, signal);
+          tracker.finish();
+          return change({ state: 'done', progress: tracker.progress(), finishedAt: new Date() });
+        } catch (error) {
+          const failure = asMirrorError(error).toFailure();
+          onLog(`${failure.code}: ${failure.message}`);
+          if (signal.aborted) return change({ state: 'cancelled', failure, finishedAt: new Date() });
+          if (!failure.retryable || mirror.attempts >= maxAttempts)
+            return change({ state: 'failed', failure, finishedAt: new Date() });
+          change({ state: 'queued', failure });
+        }
+        // An abort is noticed by the next try, which ends at once.
+        await sleep(pauseAfter(mirror.attempts), undefined, { signal }).catch(() => undefined);
       }
     },
   };

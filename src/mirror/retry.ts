@@ -4,6 +4,11 @@ import { asMirrorError, MirrorError } from '../core/errors.ts';
 /** How many times a copy is started before a failure that may pass is called final. */
 export const maxAttempts = 5;
 
+/** Milliseconds before try number `attempt` + 1: from 1 s, doubled, at most 30 s, with jitter. */
+export function pauseAfter(attempt: number): number {
+  return Math.min(30_000, 1000 * 2 ** (attempt - 1)) * (0.75 + Math.random() / 2);
+}
+
 const firstPause = 200;
 
 /**

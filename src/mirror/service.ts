@@ -53,6 +53,7 @@ export interface RequestRecord {
   target: string;
   digest: Digest;
   cached: boolean;
+  dryRun: boolean;
   createdAt: Date;
   mirror?: Mirror;
 }
@@ -87,6 +88,8 @@ export interface ServiceOptions {
   overwrite: 'same-origin' | 'always';
   /** Seconds for which an answer "it is there" may be given again. */
   freshness: number;
+  /** Rejects when the data folder has no room for another copy. */
+  checkDisk: () => Promise<void>;
   /** Hears of every mirror that came to an end, or to its next try. */
   onOutcome: (mirror: Mirror, error?: MirrorError) => void;
   onError: (error: unknown) => void;
@@ -168,6 +171,7 @@ export function createMirrorService(
   }
 
   async function startOrJoin({ source, target, digest }: Plan): Promise<Mirror> {
+    await options.checkDisk();
     const mirror: Mirror = {
       id: `mr-${randomBytes(16).toString('hex')}`,
       source,
@@ -236,7 +240,10 @@ export function createMirrorService(
   return {
     async submit(submission, caller) {
       const { dryRun, image } = submission;
-      const { target, digest, present: cached, mirrorId } = await decide(submission);
+      const decision = await decide(submission).catch((error: unknown) => {
+        throw asMirrorError(error);
+      });
+      const { target, digest, present: cached, mirrorId } = decision;
       const requestId = randomBytes(16).toString('hex');
       await requests.add({
         id: requestId,
@@ -246,6 +253,7 @@ export function createMirrorService(
         target,
         digest,
         cached,
+        dryRun,
         createdAt: new Date(),
       });
       return {

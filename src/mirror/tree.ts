@@ -2,6 +2,7 @@ import type { Digest } from '../core/digest.ts';
 import { isDigest } from '../core/digest.ts';
 import { MirrorError } from '../core/errors.ts';
 import { formatRepository, type Repository } from '../core/reference.ts';
+import { inParallel } from '../lib/parallel.ts';
 import type { Access, Manifest, Registry } from '../registry/registry.ts';
 
 /** Everything under one digest: its manifests, and the blobs that they name with their sizes in bytes. */
@@ -41,24 +42,21 @@ export async function readTree(
   const tree: Tree = { root, manifests: new Map(), layers: new Map(), configs: new Map(), foreign: [] };
   tree.manifests.set(digest, root);
   const children = addManifest(tree, root);
-  const queue = [...new Set(children.map((child) => child.digest))];
-  const next = async (): Promise<void> => {
-    for (let child = queue.shift(); child; child = queue.shift()) {
-      const manifest = await registry.manifest({ ...repository, digest: child }, access);
-      if (!manifest)
-        throw new MirrorError(
-          'manifest_unknown',
-          `${formatRepository(repository)}@${digest} is incomplete: it names ${child}, which is not there.`,
-        );
-      if (addManifest(tree, manifest).length > 0)
-        throw new MirrorError(
-          'unsupported_manifest',
-          `${formatRepository(repository)}@${digest} has an index inside an index, which Skopeo does not copy.`,
-        );
-      tree.manifests.set(child, manifest);
-    }
-  };
-  await Promise.all(Array.from({ length: parallel }, next));
+  const wanted = [...new Set(children.map((child) => child.digest))];
+  await inParallel(wanted, parallel, async (child) => {
+    const manifest = await registry.manifest({ ...repository, digest: child }, access);
+    if (!manifest)
+      throw new MirrorError(
+        'manifest_unknown',
+        `${formatRepository(repository)}@${digest} is incomplete: it names ${child}, which is not there.`,
+      );
+    if (addManifest(tree, manifest).length > 0)
+      throw new MirrorError(
+        'unsupported_manifest',
+        `${formatRepository(repository)}@${digest} has an index inside an index, which Skopeo does not copy.`,
+      );
+    tree.manifests.set(child, manifest);
+  });
   return tree;
 }
 

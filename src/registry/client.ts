@@ -128,6 +128,8 @@ export function createRegistry(options: TransportOptions): Registry {
       const { answer, doing } = await send(call, access);
       if (answer.statusCode !== 200) throw await refusal(answer, doing);
       await discard(answer);
+      const time = Date.parse(header(answer, 'date') ?? '');
+      return Number.isNaN(time) ? undefined : new Date(time);
     },
 
     close: () => transport.close(),
@@ -147,7 +149,7 @@ function header(answer: Answer, name: string): string | undefined {
 
 function mediaTypeOf(answer: Answer, doing: Doing): string {
   const type = (header(answer, 'content-type') ?? '').split(';')[0]?.trim().toLowerCase() ?? '';
-  if (/manifest\.v1\+/.test(type))
+  if (/docker\.distribution\.manifest\.v1\+/.test(type))
     throw new MirrorError(
       'unsupported_manifest',
       `${doing.host} has a schema 1 image, from before 2017, when ${doing.what}.`,

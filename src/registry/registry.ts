@@ -35,7 +35,10 @@ export interface Registry {
   blob(repository: Repository, digest: Digest, access: Access): Promise<AsyncIterable<Uint8Array>>;
   /** PUTs manifest bytes under a tag or digest; checks the digest that the registry answers. */
   putManifest(repository: Repository, under: string, manifest: Manifest, access: Access): Promise<void>;
-  /** Asks `/v2/`: resolves when the host answers as a registry and accepts the credential, if any. */
-  ping(registry: string, access: Access): Promise<void>;
+  /**
+   * Asks `/v2/`: resolves when the host answers as a registry and accepts the credential, if any. Returns the
+   * time by the registry's clock.
+   */
+  ping(registry: string, access: Access): Promise<Date | undefined>;
   close(): Promise<void>;
 }

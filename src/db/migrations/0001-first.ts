@@ -44,6 +44,7 @@ export async function up(db: Kysely<unknown>): Promise<void> {
     .addColumn('target', 'text', (c) => c.notNull())
     .addColumn('digest', 'text', (c) => c.notNull())
     .addColumn('cached', 'boolean', (c) => c.notNull())
+    .addColumn('dry_run', 'boolean', (c) => c.notNull())
     .addColumn('created_at', 'timestamptz', (c) => c.notNull())
     .execute();
   await sql`create index requests_by_mirror on requests (mirror_id, key_id) where mirror_id is not null`.execute(

@@ -1,0 +1,93 @@
+import { randomUUID } from 'node:crypto';
+import fastify, {
+  type FastifyBaseLogger,
+  type FastifyInstance,
+  LogController,
+  type RawServerDefault,
+} from 'fastify';
+import { validatorCompiler, type ZodTypeProvider } from 'fastify-type-provider-zod';
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { KeyStore } from '../core/key.ts';
+import { MirrorError } from '../core/errors.ts';
+import type { MirrorService } from '../mirror/service.ts';
+import { type Authenticator, createAuthenticator } from './auth.ts';
+import { handleError } from './errors.ts';
+import { registerDocs, registerOpenapi } from './routes/docs.ts';
+import { registerHealth } from './routes/health.ts';
+import { registerKeys } from './routes/keys.ts';
+import { registerMirrors } from './routes/mirrors.ts';
+import { registerViews } from './routes/views.ts';
+import { registerWave } from './routes/wave.ts';
+
+export type App = FastifyInstance<
+  RawServerDefault,
+  IncomingMessage,
+  ServerResponse,
+  FastifyBaseLogger,
+  ZodTypeProvider
+>;
+
+export interface AppOptions {
+  service: MirrorService;
+  keys: KeyStore;
+  /** DRAY_API_KEY. */
+  adminKey: string | undefined;
+  version: { version: string; commitId: string };
+  /** Public base URL, without a trailing slash; known only once the server listens. */
+  url: () => string;
+  logger: FastifyBaseLogger;
+}
+
+/** What the routes need. */
+export interface Dependencies extends Omit<AppOptions, 'adminKey' | 'logger'> {
+  auth: Authenticator;
+}
+
+/** Bytes of a body; the largest honest request is a few kB. */
+const bodyLimit = 1024 * 1024;
+
+/** Builds the HTTP application; the caller makes it listen, and closes it. */
+export async function createApp(options: AppOptions): Promise<App> {
+  const { keys, adminKey, logger } = options;
+  const app: App = fastify({
+    loggerInstance: logger,
+    // One line a request is most of a hot answer's cost; failures are logged where they happen.
+    logController: new LogController({ disableRequestLogging: true }),
+    bodyLimit,
+    requestTimeout: 30_000,
+    genReqId: () => randomUUID(),
+    // Those whose answer is under way get it; nobody waits for idle keep-alive connections.
+    forceCloseConnections: 'idle',
+    return503OnClosing: true,
+    routerOptions: { maxParamLength: 200 },
+  }).withTypeProvider<ZodTypeProvider>();
+  app.setValidatorCompiler(validatorCompiler);
+  // Answers are built by typed code; the schemas are for the document.
+  app.setSerializerCompiler(() => JSON.stringify);
+  app.setErrorHandler(handleError);
+  app.setNotFoundHandler((request) => {
+    throw new MirrorError(
+      'unknown_id',
+      `There is no ${request.method} ${request.url.split('?')[0]?.slice(0, 100) ?? ''}.`,
+      {
+        remedy: 'See /docs for what there is.',
+      },
+    );
+  });
+  app.addHook('onRequest', (_, reply, done) => {
+    void reply.header('x-content-type-options', 'nosniff');
+    done();
+  });
+  const auth = createAuthenticator(keys, adminKey, (error) =>
+    logger.warn({ err: error }, "A key's use was not noted"),
+  );
+  const dependencies: Dependencies = { ...options, auth };
+  await registerDocs(app, dependencies);
+  registerWave(app, dependencies);
+  registerMirrors(app, dependencies);
+  registerKeys(app, dependencies);
+  registerHealth(app, dependencies);
+  registerViews(app, dependencies);
+  registerOpenapi(app);
+  return app;
+}

@@ -1,0 +1,56 @@
+import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify';
+import { hasZodFastifySchemaValidationErrors } from 'fastify-type-provider-zod';
+import { asMirrorError, type ErrorCode, MirrorError } from '../core/errors.ts';
+import type { ErrorAnswer } from '../wire/error.ts';
+
+/** Statuses of the codes that are neither the caller's to mend (400) nor passing (503). */
+const statuses: Partial<Record<ErrorCode, number>> = {
+  unauthenticated: 401,
+  forbidden: 403,
+  unknown_id: 404,
+  manifest_unknown: 404,
+  internal: 500,
+};
+
+/** Seconds after which a client may try again, where nobody named a time. */
+const defaultRetryAfter = 5;
+
+/** What the caller must change is 4xx, what passes by itself is 503: clients of Wave retry on that. */
+export function statusOf(error: MirrorError): number {
+  return statuses[error.code] ?? (error.retryable ? 503 : 400);
+}
+
+export function toAnswer(error: MirrorError): ErrorAnswer {
+  const { code, message, side, remedy } = error;
+  return { message: `${message} ${remedy}`, code, ...(side && { side }), remedy };
+}
+
+/** Answers any failure. Only a fault of ours is logged: everything else is told to the caller in full. */
+export function handleError(error: FastifyError, request: FastifyRequest, reply: FastifyReply): void {
+  const status = error.statusCode ?? 500;
+  if (hasZodFastifySchemaValidationErrors(error)) {
+    const faults = error.validation.map(({ instancePath, message }) => {
+      const field = instancePath.slice(1).replaceAll('/', '.');
+      return `${field ? `"${field}"` : 'the body'}: ${message ?? 'is wrong'}`;
+    });
+    return send(
+      reply,
+      400,
+      new MirrorError('invalid_request', `The request is wrong: ${faults.join('; ')}.`),
+    );
+  }
+  // Fastify's own refusals: no JSON, too large, wrong media type.
+  if (!(error instanceof MirrorError) && status >= 400 && status < 500)
+    return send(reply, status, new MirrorError('invalid_request', `${error.message.replace(/\.$/, '')}.`));
+  const known = asMirrorError(error);
+  if (known.code === 'internal')
+    request.log.error({ err: known.cause ?? known }, 'A request failed inside Dray');
+  const answer = statusOf(known);
+  if (answer === 503) void reply.header('retry-after', Math.ceil(known.retryAfter ?? defaultRetryAfter));
+  if (answer === 401) void reply.header('www-authenticate', 'Bearer realm="dray"');
+  return send(reply, answer, known);
+}
+
+function send(reply: FastifyReply, status: number, error: MirrorError): void {
+  void reply.code(status).type('application/json; charset=utf-8').send(toAnswer(error));
+}

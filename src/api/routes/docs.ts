@@ -1,0 +1,33 @@
+import swagger from '@fastify/swagger';
+import swaggerUi from '@fastify/swagger-ui';
+import { jsonSchemaTransform, jsonSchemaTransformObject } from 'fastify-type-provider-zod';
+import type { App, Dependencies } from '../app.ts';
+
+/** Must come before the routes, which it listens to. */
+export async function registerDocs(app: App, { version, url }: Dependencies): Promise<void> {
+  await app.register(swagger, {
+    openapi: {
+      openapi: '3.1.0',
+      info: {
+        title: 'Dray',
+        version: version.version,
+        license: { name: 'Apache-2.0', identifier: 'Apache-2.0' },
+        description:
+          'Copies container images, on demand, into a registry that you control.\n\n' +
+          'The `/v1` calls take a key made with `dray keys create` as `Authorization: Bearer`. The Wave calls take it as ' +
+          '`towerAccessToken` in the body. Errors answer `{message, code, side?, remedy?}`; 503 comes with Retry-After and ' +
+          'means that the same request may succeed later.',
+      },
+      servers: [{ url: '/' }],
+      components: { securitySchemes: { key: { type: 'http', scheme: 'bearer' } } },
+      externalDocs: { url: `${url()}/docs`, description: 'This document as a page' },
+    },
+    transform: jsonSchemaTransform,
+    transformObject: jsonSchemaTransformObject,
+  });
+  await app.register(swaggerUi, { routePrefix: '/docs', staticCSP: true });
+}
+
+export function registerOpenapi(app: App): void {
+  app.get('/openapi.json', { schema: { hide: true } }, () => app.swagger());
+}

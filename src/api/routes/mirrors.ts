@@ -1,0 +1,106 @@
+import { z } from 'zod';
+import { MirrorError } from '../../core/errors.ts';
+import type { Mirror } from '../../core/mirror.ts';
+import { formatReference } from '../../core/reference.ts';
+import { errorAnswer } from '../../wire/error.ts';
+import {
+  listQuery,
+  mirror as mirrorSchema,
+  type MirrorAnswer,
+  mirrorAnswer,
+  type MirrorList,
+  mirrorList,
+  type MirrorView,
+  newMirror,
+} from '../../wire/mirror.ts';
+import type { App, Dependencies } from '../app.ts';
+
+const errors = { '4xx': errorAnswer, '5xx': errorAnswer };
+const security = [{ key: [] }];
+const tags = ['Mirrors'];
+const byId = z.object({ id: z.string() });
+
+/** Our own API: what the command line uses. Always with a key. */
+export function registerMirrors(app: App, { service, auth }: Dependencies): void {
+  app.post(
+    '/v1/mirrors',
+    {
+      schema: {
+        tags,
+        security,
+        summary: 'Mirror an image',
+        body: newMirror,
+        response: { 200: mirrorAnswer, ...errors },
+      },
+    },
+    async (request): Promise<MirrorAnswer> => {
+      const caller = await auth.byHeader(request);
+      const { image, to, dryRun = false } = request.body;
+      const answer = await service.submit({ image, repository: to, dryRun }, caller);
+      const { requestId, target, digest, cached, mirrorId } = answer;
+      return { requestId, target, digest, cached, ...(mirrorId && { mirrorId }) };
+    },
+  );
+
+  app.get(
+    '/v1/mirrors',
+    {
+      schema: {
+        tags,
+        security,
+        summary: 'Mirrors, newest first',
+        querystring: listQuery,
+        response: { 200: mirrorList, ...errors },
+      },
+    },
+    async (request): Promise<MirrorList> => {
+      const caller = await auth.byHeader(request);
+      const { limit, before, state } = request.query;
+      const mirrors = await service.list(
+        { limit, ...(before && { before }), ...(state && { state }) },
+        caller,
+      );
+      const last = mirrors.length === limit ? mirrors.at(-1) : undefined;
+      return { mirrors: mirrors.map((mirror) => toView(mirror)), ...(last && { next: last.id }) };
+    },
+  );
+
+  app.get(
+    '/v1/mirrors/:id',
+    {
+      schema: {
+        tags,
+        security,
+        summary: 'One mirror, by its own id or that of a request',
+        params: byId,
+        response: { 200: mirrorSchema, ...errors },
+      },
+    },
+    async (request) => {
+      await auth.byHeader(request);
+      const { id } = request.params;
+      const mirror = (await service.mirror(id)) ?? (await service.request(id))?.mirror;
+      if (!mirror) throw new MirrorError('unknown_id', 'There is no mirror with this id.');
+      return toView(mirror);
+    },
+  );
+}
+
+function toView(mirror: Mirror): MirrorView {
+  const { id, digest, state, phase, progress, attempts, failure, exitCode } = mirror;
+  return {
+    id,
+    source: formatReference(mirror.source),
+    target: formatReference(mirror.target),
+    digest,
+    state,
+    ...(phase && { phase }),
+    progress,
+    attempts,
+    createdAt: mirror.createdAt.toISOString(),
+    ...(mirror.startedAt && { startedAt: mirror.startedAt.toISOString() }),
+    ...(mirror.finishedAt && { finishedAt: mirror.finishedAt.toISOString() }),
+    ...(failure && { failure }),
+    ...(exitCode !== undefined && { exitCode }),
+  };
+}

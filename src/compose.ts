@@ -1,0 +1,191 @@
+import { rename, statfs, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { type Config, ConfigError } from './config.ts';
+import { asMirrorError } from './core/errors.ts';
+import type { KeyStore } from './core/key.ts';
+import { probeSkopeo } from './executor/probe.ts';
+import { createProcessExecutor, sweep } from './executor/process.ts';
+import { createDockerConfigKeychain } from './keychain/docker-config.ts';
+import { chain, type Keychain } from './keychain/keychain.ts';
+import { createStaticKeychain } from './keychain/static.ts';
+import { createLocalMirror, type LocalMirror } from './mirror/local.ts';
+import { createLooks } from './mirror/look.ts';
+import { readTree } from './mirror/tree.ts';
+import { createWorker, type Tools } from './mirror/worker.ts';
+import { createRegistry } from './registry/client.ts';
+import type { Registry } from './registry/registry.ts';
+import { readVersion } from './version.ts';
+
+// The only place that picks implementations. What only the service needs is imported when the service starts:
+// a command that mirrors by itself must not pay for a web server and a database.
+
+export function createKeychain(config: Config): Keychain {
+  const fromFile = createStaticKeychain(config.registries, config.passwords);
+  if (typeof config.dockerConfig !== 'string') return fromFile;
+  return chain(fromFile, createDockerConfigKeychain(config.dockerConfig, config.childEnv));
+}
+
+export function createRegistryClient(config: Config): Registry {
+  return createRegistry({ hosts: hostsOf(config), proxy: config.proxy });
+}
+
+function hostsOf({ registries }: Config): Tools['hosts'] {
+  return new Map(registries.map(({ host, ca, insecure }) => [host, { ca, insecure }]));
+}
+
+/** @param cacheDir where Skopeo remembers which repositories have a blob, so that it can mount it; root's is elsewhere. */
+function createTools(config: Config, runDir: string, cacheDir: string): Tools {
+  const executor = createProcessExecutor({
+    skopeo: config.skopeo.path,
+    runDir,
+    env: { ...config.childEnv, XDG_DATA_HOME: cacheDir },
+  });
+  return {
+    registry: createRegistryClient(config),
+    keychain: createKeychain(config),
+    executor,
+    hosts: hostsOf(config),
+    timeLimit: config.skopeo.timeLimit,
+  };
+}
+
+/** Mirrors in this process, without service and database. `runDir` is a folder of this run's own. */
+export function createLocal(config: Config, runDir: string): LocalMirror & { close(): Promise<void> } {
+  const { HOME = runDir, XDG_DATA_HOME = join(HOME, '.local/share') } = config.childEnv;
+  // The user's own: what a command has copied, the next one can mount.
+  const tools = createTools(config, runDir, XDG_DATA_HOME);
+  const looks = createLooks({
+    ...tools,
+    freshness: config.freshness,
+    budget: config.submitBudget,
+    knowsRegistry: () => Promise.resolve(false),
+  });
+  const worker = createWorker(tools, () => Promise.resolve(false));
+  return { ...createLocalMirror({ looks, worker }), close: () => tools.registry.close() };
+}
+
+export interface Service {
+  /** Where it listens. */
+  url: string;
+  /** The file with the first key, when this start made one. */
+  firstKey: string | undefined;
+  /** Takes no more work, finishes answers, gives running copies back to the queue. */
+  close(): Promise<void>;
+}
+
+/**
+ * Starts the whole service.
+ * @throws ConfigError for settings that can't work; MirrorError `database_unavailable`.
+ */
+export async function startService(config: Config): Promise<Service> {
+  const [db, queues, mirrorStore, requestStore, keyStore, services, apps, { createLogger }] =
+    await Promise.all([
+      import('./db/open.ts'),
+      import('./queue/queue.ts'),
+      import('./db/mirrors.ts'),
+      import('./db/requests.ts'),
+      import('./db/keys.ts'),
+      import('./mirror/service.ts'),
+      import('./api/app.ts'),
+      import('./lib/log.ts'),
+    ]);
+  const logger = createLogger(config.logLevel);
+  const onError = (error: unknown) => logger.error({ err: error }, 'Something failed in the background');
+  await probeSkopeo(config.skopeo.path, config.childEnv).catch((error: unknown) => {
+    const { message, remedy } = asMirrorError(error);
+    throw new ConfigError(`skopeo.path: ${message} ${remedy}`);
+  });
+  const database = await db.openDatabase(config);
+  const closing: (() => Promise<unknown>)[] = [() => database.close()];
+  try {
+    const runDir = join(config.dataDir, 'run');
+    const orphans = await sweep(runDir);
+    if (orphans > 0) logger.warn({ orphans }, 'Ended Skopeo processes of a service that crashed');
+
+    const tools = createTools(config, runDir, join(config.dataDir, 'cache'));
+    closing.unshift(() => tools.registry.close());
+    const mirrors = mirrorStore.createMirrorStore(database.kysely);
+    const keys = keyStore.createKeyStore(database.kysely);
+    const queue = await queues.openQueue(database, config.skopeo.timeLimit, onError);
+    closing.unshift(() => queue.stop());
+    const service = services.createMirrorService({
+      mirrors,
+      requests: requestStore.createRequestStore(database.kysely),
+      queue,
+      looks: createLooks({
+        ...tools,
+        freshness: config.freshness,
+        budget: config.submitBudget,
+        knowsRegistry: mirrors.knowsRegistry,
+      }),
+      worker: createWorker(tools, mirrors.superseded),
+      isWhole: async ({ target, digest }) => {
+        const signal = AbortSignal.timeout(config.submitBudget * 1000);
+        const credential = await tools.keychain.resolve(target, signal);
+        return readTree(tools.registry, target, digest, { credential, signal }).then(Boolean, () => false);
+      },
+      overwrite: config.overwrite,
+      freshness: config.freshness,
+      checkDisk: () => checkDisk(config.dataDir),
+      onOutcome: ({ id, source, target, digest, attempts }, error) => {
+        const about = { mirror: id, source, target, digest, attempts };
+        if (error) logger.warn({ ...about, failure: error.toFailure() }, 'A copy failed');
+        else logger.info(about, 'A copy is done');
+      },
+      onError,
+    });
+    let url = config.url?.replace(/\/+$/, '') ?? '';
+    const app = await apps.createApp({
+      service,
+      keys,
+      adminKey: config.apiKey,
+      version: readVersion(),
+      url: () => url,
+      logger,
+    });
+    closing.unshift(() => app.close());
+    const firstKey = config.apiKey === undefined ? await makeFirstKey(keys, config) : undefined;
+    await service.start(config.copies);
+    const address = await app.listen({ host: config.host, port: config.port });
+    url ||= address;
+    return {
+      url: address,
+      firstKey,
+      close: async () => {
+        for (const close of closing) await close();
+      },
+    };
+  } catch (error) {
+    for (const close of closing) await close().catch(onError);
+    throw error;
+  }
+}
+
+/** Opens the keys without a service: refused while one runs on the same data folder. */
+export async function openKeys(config: Config): Promise<{ keys: KeyStore; close(): Promise<void> }> {
+  const [{ openDatabase }, { createKeyStore }] = await Promise.all([
+    import('./db/open.ts'),
+    import('./db/keys.ts'),
+  ]);
+  const database = await openDatabase(config);
+  return { keys: createKeyStore(database.kysely), close: () => database.close() };
+}
+
+async function makeFirstKey(keys: KeyStore, config: Config): Promise<string | undefined> {
+  if ((await keys.list()).length > 0) return undefined;
+  const { key } = await keys.create('first start', true);
+  const path = config.keyFile;
+  // Whole or not at all, and never readable by others in between.
+  await writeFile(`${path}.new`, `${key}\n`, { mode: 0o600, flag: 'w' });
+  await rename(`${path}.new`, path);
+  return path;
+}
+
+/** Bytes that must be free for a copy to be accepted: its auth files, its log and its records. */
+const reserve = 16 * 1024 * 1024;
+
+/** @throws an ENOSPC when the data folder's disk is as good as full: better said at submit than found by a copy. */
+async function checkDisk(dataDir: string): Promise<void> {
+  const { bavail, bsize } = await statfs(dataDir);
+  if (bavail * bsize < reserve) throw Object.assign(new Error('The disk is full'), { code: 'ENOSPC' });
+}
