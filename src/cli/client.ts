@@ -1,0 +1,129 @@
+import { readFile } from 'node:fs/promises';
+import type { Config } from '../config.ts';
+import { type ErrorCode, catalogue, MirrorError, type Side } from '../core/errors.ts';
+import type { CreatedKey, KeyView } from '../wire/key.ts';
+import type { MirrorAnswer, MirrorList, MirrorView } from '../wire/mirror.ts';
+
+/** Our own API, as the commands use it. Every method throws MirrorError. */
+export interface Client {
+  readonly url: string;
+  submit(image: string, to: string, dryRun: boolean): Promise<MirrorAnswer>;
+  mirror(id: string): Promise<MirrorView>;
+  list(query: { limit: string; before?: string; state?: string }): Promise<MirrorList>;
+  log(id: string): Promise<string>;
+  createKey(name: string, admin: boolean): Promise<CreatedKey>;
+  listKeys(): Promise<{ keys: KeyView[] }>;
+  revokeKey(id: string): Promise<KeyView>;
+}
+
+/** Milliseconds that a service may take to say that it is there, and to answer a call (a submit may take 30 s). */
+const limits = { probe: 2000, call: 60_000 };
+
+/**
+ * Finds the service: `--url`, else DRAY_URL, else whatever listens on the configured host and port.
+ * @returns undefined when none was named and none runs.
+ * @throws MirrorError when the named one does not answer, or the port is somebody else's.
+ */
+export async function findService(
+  config: Config,
+  keyFile: string,
+  url: string | undefined,
+  signal: AbortSignal,
+): Promise<Client | undefined> {
+  const named = url ?? config.namedUrl;
+  if (named !== undefined && !/^https?:\/\//.test(named))
+    throw new MirrorError('invalid_request', `${named} is no URL of a service.`, {
+      remedy: 'Write it like http://localhost:9090.',
+    });
+  const base = (named ?? localUrl(config)).replace(/\/+$/, '');
+  const health = await fetch(`${base}/service-info`, {
+    signal: AbortSignal.any([signal, AbortSignal.timeout(limits.probe)]),
+  }).catch((error: unknown) => {
+    signal.throwIfAborted();
+    if (named === undefined) return undefined;
+    throw away(base, error);
+  });
+  if (!health) return undefined;
+  const info = (await health.json().catch(() => undefined)) as { serviceInfo?: unknown } | undefined;
+  if (info?.serviceInfo) return createClient(base, await readKey(config, keyFile), signal);
+  if (named === undefined) return undefined;
+  throw new MirrorError('protocol', `What answers at ${base} is no Dray.`, {
+    remedy: 'Check --url or DRAY_URL.',
+  });
+}
+
+/** The address that a service with these settings listens on, as seen from this machine. */
+function localUrl({ host, port }: Config): string {
+  const reachable = host === '0.0.0.0' ? '127.0.0.1' : host === '::' ? '::1' : host;
+  return `http://${reachable.includes(':') ? `[${reachable}]` : reachable}:${port}`;
+}
+
+async function readKey({ apiKey }: Config, keyFile: string): Promise<string | undefined> {
+  return apiKey ?? (await readFile(keyFile, 'utf8').catch(() => undefined))?.trim();
+}
+
+function away(base: string, cause: unknown): MirrorError {
+  return new MirrorError('refused', `No service answers at ${base}.`, {
+    remedy: 'Start it with `dray serve`, or correct --url or DRAY_URL.',
+    cause,
+  });
+}
+
+function createClient(base: string, key: string | undefined, stop: AbortSignal): Client {
+  async function call(method: string, path: string, body?: unknown): Promise<Response> {
+    const signal = AbortSignal.any([stop, AbortSignal.timeout(limits.call)]);
+    const answer = await fetch(base + path, {
+      method,
+      signal,
+      headers: {
+        ...(key !== undefined && { authorization: `Bearer ${key}` }),
+        ...(body !== undefined && { 'content-type': 'application/json' }),
+      },
+      ...(body !== undefined && { body: JSON.stringify(body) }),
+    }).catch((error: unknown) => {
+      stop.throwIfAborted();
+      throw away(base, error);
+    });
+    if (answer.ok) return answer;
+    throw await refusal(answer, key === undefined);
+  }
+  const json = async <T>(method: string, path: string, body?: unknown) =>
+    (await (await call(method, path, body)).json()) as T;
+  const id = encodeURIComponent;
+
+  return {
+    url: base,
+    submit: (image, to, dryRun) => json('POST', '/v1/mirrors', { image, to, dryRun }),
+    mirror: (mirror) => json('GET', `/v1/mirrors/${id(mirror)}`),
+    list: (query) => json('GET', `/v1/mirrors?${new URLSearchParams(query).toString()}`),
+    log: async (mirror) => (await call('GET', `/v1alpha1/mirrors/${id(mirror)}/logs`)).text(),
+    createKey: (name, admin) => json('POST', '/v1/keys', { name, admin }),
+    listKeys: () => json('GET', '/v1/keys'),
+    revokeKey: (key_) => json('DELETE', `/v1/keys/${id(key_)}`),
+  };
+}
+
+/** The service's own error, as if it had happened here. */
+async function refusal(answer: Response, withoutKey: boolean): Promise<MirrorError> {
+  const body = (await answer.json().catch(() => ({}))) as {
+    message?: string;
+    code?: string;
+    side?: Side;
+    remedy?: string;
+  };
+  const { code, side, remedy, message = `The service answered ${answer.status}.` } = body;
+  if (answer.status === 401)
+    return new MirrorError(
+      'unauthenticated',
+      withoutKey ? 'The service wants a key.' : 'The key is not accepted.',
+      {
+        remedy: 'Set DRAY_API_KEY to a key made with `dray keys create`.',
+      },
+    );
+  const known = code !== undefined && Object.hasOwn(catalogue, code) ? (code as ErrorCode) : 'internal';
+  return new MirrorError(known, remedy ? message.replace(` ${remedy}`, '') : message, {
+    ...(side && { side }),
+    ...(remedy !== undefined && { remedy }),
+    retryable: answer.status === 503,
+  });
+}

@@ -1,0 +1,21 @@
+import { Command } from 'commander';
+import { type Context, exitStatus, type ExitStatus } from '../context.ts';
+
+export function serveCommand(context: Context, done: (status: ExitStatus) => void): Command {
+  return new Command('serve')
+    .summary('run the service')
+    .description('Runs the service until SIGTERM or Ctrl-C. Copies under way then go on at the next start.')
+    .action(async () => done(await serve(context)));
+}
+
+async function serve({ config, signal, stdout }: Context): Promise<ExitStatus> {
+  const settings = config();
+  const { startService } = await import('../../compose.ts');
+  const service = await startService(settings);
+  stdout.write(`Dray serves at ${service.url} (API documentation: ${service.url}/docs)\n`);
+  if (service.firstKey !== undefined)
+    stdout.write(`The first key is in ${service.firstKey}; \`dray\` on this machine finds it there.\n`);
+  if (!signal.aborted) await new Promise((resolve) => signal.addEventListener('abort', resolve));
+  await service.close();
+  return exitStatus.ok;
+}

@@ -1,0 +1,104 @@
+import { styleText } from 'node:util';
+import type { FailureView, MirrorView } from '../wire/mirror.ts';
+
+type Colour = 'red' | 'green' | 'yellow' | 'blue' | 'dim' | 'bold';
+
+/** Colours text where the stream is a terminal that shows colours; Node heeds NO_COLOR and TERM for us. */
+export function paint(stream: NodeJS.WriteStream, colour: Colour, text: string): string {
+  return styleText(colour, text, { stream });
+}
+
+/** `0 B`, `28.1 MB`: decimal units, as registries and Docker count. */
+export function formatBytes(bytes: number): string {
+  const units = ['B', 'kB', 'MB', 'GB', 'TB'];
+  let value = bytes;
+  let unit = 0;
+  while (value >= 999.95 && unit < units.length - 1) {
+    value /= 1000;
+    unit++;
+  }
+  return `${unit === 0 ? value : value.toFixed(1)} ${units[unit] ?? ''}`;
+}
+
+/** `0.3 s`, `59.9 s`, `3:07`, `1:00:05`. */
+export function formatDuration(milliseconds: number): string {
+  const tenths = Math.round(milliseconds / 100) / 10;
+  if (tenths < 60) return `${tenths.toFixed(1)} s`;
+  const seconds = Math.floor(milliseconds / 1000);
+  const two = (value: number) => String(value).padStart(2, '0');
+  const [h, m, s] = [Math.floor(seconds / 3600), Math.floor(seconds / 60) % 60, seconds % 60];
+  return h > 0 ? `${h}:${two(m)}:${two(s)}` : `${m}:${two(s)}`;
+}
+
+type Shown = Pick<FailureView, 'message' | 'remedy' | 'code'> & { side?: FailureView['side'] | undefined };
+
+/** The failure, the side at fault and the remedy, a line each. */
+export function formatFailure({ message, side, remedy, code }: Shown): string {
+  const at = side ? `at the ${side} registry` : 'in the request or in Dray';
+  return [`failure: ${message}`, `side:    ${at} (${code})`, `remedy:  ${remedy}`].join('\n');
+}
+
+/** Indents every line by two blanks. */
+export function indent(text: string): string {
+  return text.replace(/^/gm, '  ');
+}
+
+/** Rows with aligned columns; the last one is not padded. */
+export function formatTable(rows: readonly (readonly string[])[]): string {
+  const widths: number[] = [];
+  for (const row of rows)
+    row.forEach((cell, column) => (widths[column] = Math.max(widths[column] ?? 0, cell.length)));
+  return rows
+    .map((row) =>
+      row.map((cell, n) => (n === row.length - 1 ? cell : cell.padEnd(widths[n] ?? 0))).join('  '),
+    )
+    .map((line) => `${line.trimEnd()}\n`)
+    .join('');
+}
+
+/** Cuts out the middle, so that the beginning and the tag or digest's end stay readable. */
+export function shorten(text: string, width: number): string {
+  if (text.length <= width) return text;
+  if (width < 5) return text.slice(0, Math.max(0, width));
+  const head = Math.ceil((width - 1) / 2);
+  return `${text.slice(0, head)}…${text.slice(text.length - (width - 1 - head))}`;
+}
+
+/** `12 s`, `5 min`, `3 h`, `9 d`: the largest unit that is not 0. */
+export function formatAge(milliseconds: number): string {
+  const seconds = Math.max(0, Math.floor(milliseconds / 1000));
+  if (seconds < 60) return `${seconds} s`;
+  if (seconds < 3600) return `${Math.floor(seconds / 60)} min`;
+  if (seconds < 86_400) return `${Math.floor(seconds / 3600)} h`;
+  return `${Math.floor(seconds / 86_400)} d`;
+}
+
+type Measures = Pick<MirrorView, 'progress'>['progress'];
+
+/** `3/4 layers, 12.3/28.1 MB`; nothing before the totals are known. */
+export function formatProgress({ layersDone, layersTotal, bytesDone, bytesTotal }: Measures): string {
+  if (bytesTotal === 0) return '';
+  const done = bytesDone === bytesTotal ? '' : `${formatBytes(bytesDone)} of `;
+  return `${layersDone}/${layersTotal} layers, ${done}${formatBytes(bytesTotal)}`;
+}
+
+const colours: Partial<Record<string, Colour>> = { done: 'green', failed: 'red', cancelled: 'red' };
+
+/** One mirror in full, a fact a line. */
+export function formatMirror(mirror: MirrorView, stream: NodeJS.WriteStream): string {
+  const { state, phase, failure, createdAt, finishedAt } = mirror;
+  const shown = paint(stream, colours[state] ?? 'blue', phase && state === 'copying' ? phase : state);
+  const took = (finishedAt ? Date.parse(finishedAt) : Date.now()) - Date.parse(createdAt);
+  const facts = [
+    ['state', shown],
+    ['source', mirror.source],
+    ['target', mirror.target],
+    ['digest', mirror.digest],
+    ['copied', formatProgress(mirror.progress) || 'not counted'],
+    ['asked', `${createdAt} (${finishedAt ? 'took' : 'for'} ${formatDuration(took)})`],
+    ['tries', String(mirror.attempts)],
+    ['id', mirror.id],
+  ];
+  const lines = facts.map(([name = '', value = '']) => `${`${name}:`.padEnd(9)}${value}`);
+  return `${[...lines, ...(failure && state !== 'done' ? [formatFailure(failure)] : [])].join('\n')}\n`;
+}
