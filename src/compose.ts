@@ -57,11 +57,13 @@ export function createLocal(config: Config, runDir: string): LocalMirror & { clo
   const looks = createLooks({
     ...tools,
     freshness: config.freshness,
-    budget: config.submitBudget,
     knowsRegistry: () => Promise.resolve(false),
   });
   const worker = createWorker(tools, () => Promise.resolve(false));
-  return { ...createLocalMirror({ looks, worker }), close: () => tools.registry.close() };
+  return {
+    ...createLocalMirror({ looks, worker, budget: config.submitBudget }),
+    close: () => tools.registry.close(),
+  };
 }
 
 export interface Service {
@@ -115,7 +117,6 @@ export async function startService(config: Config): Promise<Service> {
       looks: createLooks({
         ...tools,
         freshness: config.freshness,
-        budget: config.submitBudget,
         knowsRegistry: mirrors.knowsRegistry,
       }),
       worker: createWorker(tools, mirrors.superseded),
@@ -126,6 +127,7 @@ export async function startService(config: Config): Promise<Service> {
       },
       overwrite: config.overwrite,
       freshness: config.freshness,
+      budget: config.submitBudget,
       checkDisk: () => checkDisk(config.dataDir),
       onOutcome: ({ id, source, target, digest, attempts }, error) => {
         const about = { mirror: id, source, target, digest, attempts };

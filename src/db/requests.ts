@@ -38,13 +38,14 @@ export function createRequestStore(kysely: Kysely<Schema>) {
           select id, "mirrorId", "keyId", image, target, digest, cached, "dryRun", "createdAt"
           from json_to_recordset(${JSON.stringify(requests)}::json) as new
             (id text, "mirrorId" text, "keyId" text, image text, target text, digest text, cached boolean, "dryRun" boolean,
-             "createdAt" timestamptz)`.execute(kysely);
+             "createdAt" timestamptz)
+          on conflict do nothing`.execute(kysely);
       }),
     batchLimit,
   );
 
   return {
-    /** Resolves when the row is durable; rows of simultaneous requests are written together. */
+    /** Resolves when the row is durable, also when it is added again; rows of simultaneous requests are written together. */
     add: (request: NewRequest): Promise<void> => inserts.add(request),
 
     get: (id: string): Promise<RequestRow | undefined> =>

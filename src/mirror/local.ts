@@ -5,7 +5,7 @@ import { type Mirror, noProgress } from '../core/mirror.ts';
 import { formatReference, formatRepository } from '../core/reference.ts';
 import type { Looks } from './look.ts';
 import { type Plan, planRoute } from './plan.ts';
-import { maxAttempts, pauseAfter } from './retry.ts';
+import { deadlineIn, maxAttempts, pauseAfter } from './retry.ts';
 import { routeOf } from './target.ts';
 import { createTracker } from './tracker.ts';
 import type { Listener, Worker } from './worker.ts';
@@ -13,6 +13,8 @@ import type { Listener, Worker } from './worker.ts';
 export interface LocalOptions {
   looks: Looks;
   worker: Worker;
+  /** Seconds for which a registry that is down for a moment is asked again. */
+  budget: number;
 }
 
 export interface LocalRequest {
@@ -36,7 +38,7 @@ export interface LocalMirror {
   mirror(request: LocalRequest): Promise<Mirror>;
 }
 
-export function createLocalMirror({ looks, worker }: LocalOptions): LocalMirror {
+export function createLocalMirror({ looks, worker, budget }: LocalOptions): LocalMirror {
   /** Which source each target of this run comes from. */
   const origins = new Map<string, Plan>();
 
@@ -59,7 +61,7 @@ export function createLocalMirror({ looks, worker }: LocalOptions): LocalMirror 
 
   return {
     async mirror({ image, repository, dryRun, signal, onChange, onLog }) {
-      const plan = await planRoute(routeOf(image, repository), looks);
+      const plan = await planRoute(routeOf(image, repository), looks, deadlineIn(budget));
       refuseForeignOrigin(plan);
       let mirror: Mirror = {
         id: `mr-${randomBytes(16).toString('hex')}`,

@@ -3,7 +3,7 @@ import { asMirrorError, MirrorError, type Side } from '../core/errors.ts';
 import { formatReference, type Reference } from '../core/reference.ts';
 import type { Keychain } from '../keychain/keychain.ts';
 import type { Registry } from '../registry/registry.ts';
-import { withinBudget } from './retry.ts';
+import { untilDeadline } from './retry.ts';
 
 /** What a registry said of a reference, and when it was asked (performance.now()). */
 export interface Look {
@@ -12,10 +12,14 @@ export interface Look {
 }
 
 export interface Looks {
-  /** The digest behind a reference now, or as of a look that is younger than the configured freshness. */
-  look(reference: Reference, side: Side): Promise<Look>;
+  /**
+   * The digest behind a reference now, or as of a look that is younger than the configured freshness. A registry
+   * that is down for a moment is asked again until the deadline (performance.now()).
+   * @throws MirrorError with its side.
+   */
+  look(reference: Reference, side: Side, deadline: number): Promise<Look>;
   /** The same, asked after this call. */
-  lookAgain(reference: Reference, side: Side): Promise<Look>;
+  lookAgain(reference: Reference, side: Side, deadline: number): Promise<Look>;
 }
 
 export interface LooksOptions {
@@ -23,11 +27,12 @@ export interface LooksOptions {
   keychain: Keychain;
   /** Seconds for which a look is good; 0 asks every time. */
   freshness: number;
-  /** Seconds that a look may take, retries included. */
-  budget: number;
   /** Whether this registry has answered us before; a port that was never open is an error of the caller's. */
   knowsRegistry: (registry: string) => Promise<boolean>;
 }
+
+/** Milliseconds for which a registry that was never heard of may refuse connections: it may just be starting. */
+const patience = 2000;
 
 /** Enough for the images that are asked for within seconds; the oldest go first. */
 const cacheLimit = 10_000;
@@ -37,35 +42,39 @@ const cacheLimit = 10_000;
  * `freshness` seconds after. HEAD, since Docker Hub counts a GET of a manifest as a pull.
  */
 export function createLooks(options: LooksOptions): Looks {
-  const { registry, keychain, freshness, budget } = options;
+  const { registry, keychain, freshness } = options;
   const recent = new Map<string, { at: number; look: Promise<Look> }>();
   const heard = new Set<string>();
 
-  async function ask(reference: Reference, side: Side, at: number): Promise<Look> {
-    const what = `The ${side} registry ${reference.registry}`;
+  async function ask(reference: Reference, side: Side, at: number, deadline: number): Promise<Look> {
+    const host = reference.registry;
     try {
-      const found = await withinBudget(budget, what, async (signal) => {
-        const credential = await keychain.resolve(reference, signal);
-        return registry.resolve(reference, { credential, signal });
+      return await untilDeadline(deadline, `The ${side} registry ${host}`, async (signal) => {
+        try {
+          const credential = await keychain.resolve(reference, signal);
+          const found = await registry.resolve(reference, { credential, signal });
+          heard.add(host);
+          return { digest: found?.digest, at };
+        } catch (error) {
+          throw await blame(asMirrorError(error), host, performance.now() - at);
+        }
       });
-      heard.add(reference.registry);
-      return { digest: found?.digest, at };
-    } catch (caught) {
-      throw await blame(asMirrorError(caught), reference.registry, side);
+    } catch (error) {
+      throw (await blame(asMirrorError(error), host, Infinity)).at(side);
     }
   }
 
   /** Nothing listens there: a registry that we know is down for a moment; one that never was is misspelt. */
-  async function blame(error: MirrorError, host: string, side: Side): Promise<MirrorError> {
-    if (error.code !== 'refused' || heard.has(host) || (await options.knowsRegistry(host)))
-      return error.at(side);
-    return new MirrorError('refused', error.message, { side, retryable: false, cause: error });
+  async function blame(error: MirrorError, host: string, elapsed: number): Promise<MirrorError> {
+    if (error.code !== 'refused' || elapsed < patience || heard.has(host)) return error;
+    if (await options.knowsRegistry(host)) return error;
+    return new MirrorError('refused', error.message, { retryable: false, cause: error });
   }
 
-  function start(reference: Reference, side: Side): Promise<Look> {
+  function start(reference: Reference, side: Side, deadline: number): Promise<Look> {
     const key = formatReference(reference);
     const at = performance.now();
-    const entry = { at, look: ask(reference, side, at) };
+    const entry = { at, look: ask(reference, side, at, deadline) };
     recent.delete(key);
     recent.set(key, entry);
     if (recent.size > cacheLimit) recent.delete(recent.keys().next().value as string);
@@ -76,10 +85,10 @@ export function createLooks(options: LooksOptions): Looks {
   }
 
   return {
-    look(reference, side) {
+    look(reference, side, deadline) {
       const entry = recent.get(formatReference(reference));
       if (entry && performance.now() - entry.at < freshness * 1000) return entry.look;
-      return start(reference, side);
+      return start(reference, side, deadline);
     },
     lookAgain: start,
   };

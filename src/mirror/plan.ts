@@ -23,17 +23,17 @@ export interface Plan extends Route {
  * that something is missing it looks at the target again, so that a copy that has just ended is seen.
  * @throws MirrorError with its side; `manifest_unknown` when the source has no such image.
  */
-export async function planRoute(route: Route, looks: Looks): Promise<Plan> {
+export async function planRoute(route: Route, looks: Looks, deadline: number): Promise<Plan> {
   const { source, target } = route;
-  const found = await looks.look(pinned(source), 'source');
+  const found = await looks.look(pinned(source), 'source', deadline);
   const { digest } = found;
   if (!digest)
     throw new MirrorError('manifest_unknown', `${formatReference(source)} does not exist at its registry.`, {
       side: 'source',
     });
   const compare = async (look: Looks['look']) => {
-    const held = await look(pinned(target), 'target');
-    const tag = await decideTag(route, digest, looks, look);
+    const held = await look(pinned(target), 'target', deadline);
+    const tag = await decideTag(route, digest, looks, look, deadline);
     const at = Math.min(found.at, held.at, tag.at);
     const present = held.digest === digest && !tag.sets;
     return { ...route, digest, present, setsTag: tag.sets, held: tag.held ?? held.digest, at };
@@ -57,16 +57,18 @@ async function decideTag(
   digest: Digest,
   looks: Looks,
   look: Looks['look'],
+  deadline: number,
 ): Promise<{ sets: boolean; held?: Digest; at: number }> {
   const { registry, path, tag } = target;
   if (!tag) return { sets: false, at: Infinity };
-  const held = await look({ registry, path, tag }, 'target');
+  const held = await look({ registry, path, tag }, 'target', deadline);
   const stands = { ...(held.digest && { held: held.digest }), at: held.at };
   if (held.digest === digest) return { sets: false, ...stands };
   if (!source.digest || !held.digest) return { sets: true, ...stands };
   const moving: Look = await looks.look(
     { registry: source.registry, path: source.path, tag: source.tag },
     'source',
+    deadline,
   );
   return { sets: moving.digest === digest, ...stands };
 }

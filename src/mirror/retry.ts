@@ -11,25 +11,32 @@ export function pauseAfter(attempt: number): number {
 
 const firstPause = 200;
 
+/** The moment (performance.now()) at which a budget that begins now is used up. */
+export function deadlineIn(seconds: number): number {
+  return performance.now() + seconds * 1000;
+}
+
 /**
- * Tries something until it works, fails for good, or `seconds` have passed: a registry that is down for a
+ * Tries something until it works, fails for good, or the deadline (performance.now()) has come: what is down for a
  * moment should cost its caller a moment. Pauses double from 0.2 s, with jitter; a pause that the registry
  * asks for is kept, or, if it is longer than what is left, ends the tries.
  * @throws MirrorError of the last try; `timeout` when it was still unanswered.
  */
-export async function withinBudget<T>(
-  seconds: number,
+export async function untilDeadline<T>(
+  deadline: number,
   what: string,
   attempt: (signal: AbortSignal) => Promise<T>,
 ): Promise<T> {
-  const deadline = performance.now() + seconds * 1000;
-  const signal = AbortSignal.timeout(Math.max(1, seconds * 1000));
+  const left = Math.max(1, deadline - performance.now());
+  const signal = AbortSignal.timeout(Math.ceil(left));
   for (let pause = firstPause; ; pause *= 2) {
     try {
       return await attempt(signal);
     } catch (caught) {
       if (signal.aborted)
-        throw new MirrorError('timeout', `${what} got no answer within ${seconds} s.`, { cause: caught });
+        throw new MirrorError('timeout', `${what} did not answer within ${Math.ceil(left / 1000)} s.`, {
+          cause: caught,
+        });
       const error = asMirrorError(caught);
       const wait = error.retryAfter !== undefined ? error.retryAfter * 1000 : pause * (0.5 + Math.random());
       if (!error.retryable || error.code === 'internal' || performance.now() + wait >= deadline) throw error;

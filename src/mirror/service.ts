@@ -10,7 +10,7 @@ import type { Queue } from '../queue/queue.ts';
 import type { Looks } from './look.ts';
 import { type Plan, planRoute } from './plan.ts';
 import { createReport } from './report.ts';
-import { maxAttempts } from './retry.ts';
+import { deadlineIn, maxAttempts, untilDeadline } from './retry.ts';
 import { type Route, routeOf } from './target.ts';
 import type { Worker } from './worker.ts';
 
@@ -88,6 +88,8 @@ export interface ServiceOptions {
   overwrite: 'same-origin' | 'always';
   /** Seconds for which an answer "it is there" may be given again. */
   freshness: number;
+  /** Seconds for which a submit goes on asking what is down for a moment. */
+  budget: number;
   /** Rejects when the data folder has no room for another copy. */
   checkDisk: () => Promise<void>;
   /** Hears of every mirror that came to an end, or to its next try. */
@@ -116,16 +118,16 @@ export function createMirrorService(
   const targets = createKeyedMutex();
 
   /** One decision for all who ask for the same thing at the same time. */
-  async function decide(submission: Submission): Promise<Decision> {
+  async function decide(submission: Submission, deadline: number): Promise<Decision> {
     const key = `${submission.image}\n${submission.repository}`;
     const known = present.get(key);
     if (known && performance.now() - known.at < freshness * 1000) return known;
     present.delete(key);
-    if (submission.dryRun) return consider(routeOf(submission.image, submission.repository), true);
+    if (submission.dryRun) return consider(routeOf(submission.image, submission.repository), true, deadline);
     let decision = underWay.get(key);
     if (!decision) {
       const route = routeOf(submission.image, submission.repository);
-      decision = targets.run(formatReference(route.target), () => consider(route, false));
+      decision = targets.run(formatReference(route.target), () => consider(route, false, deadline));
       underWay.set(key, decision);
       const done = () => void underWay.delete(key);
       decision.then((made) => {
@@ -138,8 +140,8 @@ export function createMirrorService(
     return decision;
   }
 
-  async function consider(route: Route, dryRun: boolean): Promise<Decision> {
-    const plan = await planRoute(route, looks);
+  async function consider(route: Route, dryRun: boolean, deadline: number): Promise<Decision> {
+    const plan = await planRoute(route, looks, deadline);
     const { digest, at } = plan;
     const target = formatReference(plan.target);
     if (plan.present) {
@@ -149,7 +151,7 @@ export function createMirrorService(
     }
     await refuseForeignOrigin(plan);
     if (dryRun) return { target, digest, present: false, at };
-    const mirror = await startOrJoin(plan);
+    const mirror = await untilDeadline(deadline, 'The data folder or database', () => startOrJoin(plan));
     return { target, digest, present: false, mirrorId: mirror.id, at };
   }
 
@@ -240,12 +242,13 @@ export function createMirrorService(
   return {
     async submit(submission, caller) {
       const { dryRun, image } = submission;
-      const decision = await decide(submission).catch((error: unknown) => {
+      const deadline = deadlineIn(options.budget);
+      const decision = await decide(submission, deadline).catch((error: unknown) => {
         throw asMirrorError(error);
       });
       const { target, digest, present: cached, mirrorId } = decision;
       const requestId = randomBytes(16).toString('hex');
-      await requests.add({
+      const record = {
         id: requestId,
         ...(mirrorId && { mirrorId }),
         keyId: caller.keyId,
@@ -255,7 +258,8 @@ export function createMirrorService(
         cached,
         dryRun,
         createdAt: new Date(),
-      });
+      };
+      await untilDeadline(deadline, 'The database', () => requests.add(record));
       return {
         requestId,
         target,

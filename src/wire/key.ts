@@ -13,7 +13,10 @@ export const key = z
 export type KeyView = z.infer<typeof key>;
 
 export const newKeyRequest = z.object({
-  name: z.string().trim().min(1).max(100),
+  name: z
+    .string()
+    .trim()
+    .regex(/^[^\p{Cc}]{1,100}$/u, 'give a name of 1 to 100 printable characters'),
   admin: z.boolean().default(false),
 });
 

@@ -66,6 +66,10 @@ export type MirrorList = z.infer<typeof mirrorList>;
 
 export const listQuery = z.object({
   limit: z.coerce.number().int().min(1).max(500).default(50),
-  before: z.string().optional().describe('Continue after this mirror id'),
+  before: z
+    .string()
+    .regex(/^mr-[0-9a-f]+$/, 'give the id of a mirror')
+    .optional()
+    .describe('Continue after this mirror id'),
   state: mirrorState.optional(),
 });

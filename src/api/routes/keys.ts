@@ -1,7 +1,7 @@
-import { z } from 'zod';
 import { MirrorError } from '../../core/errors.ts';
 import type { Key } from '../../core/key.ts';
 import { errorAnswer } from '../../wire/error.ts';
+import { idParams } from '../../wire/id.ts';
 import { createdKey, key as keySchema, keyList, type KeyView, newKeyRequest } from '../../wire/key.ts';
 import type { App, Dependencies } from '../app.ts';
 
@@ -46,7 +46,7 @@ export function registerKeys(app: App, { keys, auth }: Dependencies): void {
         tags,
         security,
         summary: 'Revoke a key',
-        params: z.object({ id: z.string() }),
+        params: idParams,
         response: { 200: keySchema, ...errors },
       },
     },

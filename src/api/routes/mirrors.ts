@@ -1,8 +1,8 @@
-import { z } from 'zod';
 import { MirrorError } from '../../core/errors.ts';
 import type { Mirror } from '../../core/mirror.ts';
 import { formatReference } from '../../core/reference.ts';
 import { errorAnswer } from '../../wire/error.ts';
+import { idParams } from '../../wire/id.ts';
 import {
   listQuery,
   mirror as mirrorSchema,
@@ -18,7 +18,6 @@ import type { App, Dependencies } from '../app.ts';
 const errors = { '4xx': errorAnswer, '5xx': errorAnswer };
 const security = [{ key: [] }];
 const tags = ['Mirrors'];
-const byId = z.object({ id: z.string() });
 
 /** Our own API: what the command line uses. Always with a key. */
 export function registerMirrors(app: App, { service, auth }: Dependencies): void {
@@ -72,7 +71,7 @@ export function registerMirrors(app: App, { service, auth }: Dependencies): void
         tags,
         security,
         summary: 'One mirror, by its own id or that of a request',
-        params: byId,
+        params: idParams,
         response: { 200: mirrorSchema, ...errors },
       },
     },

@@ -1,14 +1,14 @@
 import type { FastifyReply } from 'fastify';
-import { z } from 'zod';
 import { isFinal, type Mirror } from '../../core/mirror.ts';
 import { formatReference } from '../../core/reference.ts';
+import { idParams } from '../../wire/id.ts';
 import type { RequestRecord } from '../../mirror/service.ts';
 import type { App, Dependencies } from '../app.ts';
 import { type Html, html, sendPage } from '../page.ts';
 
 /** Seconds between two looks of an open page. */
 const refresh = 2;
-const schema = { hide: true, params: z.object({ id: z.string() }) };
+const schema = { hide: true, params: idParams };
 
 /** Pages for people. Whoever holds the unguessable id may look, so there are no names and no logs here. */
 export function registerViews(app: App, { service, version }: Dependencies): void {

@@ -15,9 +15,9 @@ import {
   mirrorRecord,
 } from '../../wire/container.ts';
 import { errorAnswer } from '../../wire/error.ts';
+import { idParams } from '../../wire/id.ts';
 import type { App, Dependencies } from '../app.ts';
 import { bearerOf } from '../auth.ts';
-import { z } from 'zod';
 
 /** Fields of Wave's other modes; none goes together with `mirror`. */
 const otherModes = [
@@ -30,7 +30,6 @@ const otherModes = [
 ] as const;
 
 const errors = { '4xx': errorAnswer, '5xx': errorAnswer };
-const byId = z.object({ id: z.string() });
 const tags = ['Wave'];
 
 /** What unmodified Wave clients call (shared contract: Wave's v1alpha2 API in mirror mode). */
@@ -78,7 +77,7 @@ export function registerWave(app: App, { service, auth, url }: Dependencies): vo
         tags,
         summary: 'How far a request is',
         description: 'Needs no login: the request id is the secret.',
-        params: byId,
+        params: idParams,
         response: { 200: containerStatus, ...errors },
       },
     },
@@ -91,7 +90,7 @@ export function registerWave(app: App, { service, auth, url }: Dependencies): vo
       schema: {
         tags,
         summary: 'A request on record',
-        params: byId,
+        params: idParams,
         response: { 200: containerRecord, ...errors },
       },
     },
@@ -114,7 +113,7 @@ export function registerWave(app: App, { service, auth, url }: Dependencies): vo
       schema: {
         tags,
         summary: 'A mirror on record',
-        params: byId,
+        params: idParams,
         response: { 200: mirrorRecord, ...errors },
       },
     },
@@ -130,7 +129,7 @@ export function registerWave(app: App, { service, auth, url }: Dependencies): vo
 
   app.get(
     '/v1alpha1/mirrors/:id/logs',
-    { schema: { tags, summary: "A mirror's log", params: byId, security: [{ key: [] }] } },
+    { schema: { tags, summary: "A mirror's log", params: idParams, security: [{ key: [] }] } },
     async (request, reply) => {
       const caller = await auth.byHeader(request);
       const mirror = await mirrorOf(request.params.id);
