@@ -123,11 +123,11 @@ async function demo(): Promise<void> {
   await new Promise((resolve) => stop.signal.addEventListener('abort', resolve));
 }
 
-let failure: unknown;
+let failure: string | undefined;
 try {
   await demo();
 } catch (error) {
-  failure = error;
+  failure = error instanceof Error ? error.message : 'Something else than an error was thrown.';
 } finally {
   for (const cleanup of cleanups.reverse()) await cleanup();
 }
@@ -135,7 +135,7 @@ if (stop.signal.aborted) {
   console.log('\nStopped; nothing was left running.');
   process.exitCode = keep ? 0 : 130;
 } else if (failure !== undefined) {
-  console.error(`\n${styleText('red', '✗')} ${failure instanceof Error ? failure.message : String(failure)}`);
+  console.error(`\n${styleText('red', '✗')} ${failure}`);
   process.exitCode = 1;
 } else {
   console.log(`\n${styleText(['green', 'bold'], 'All of it worked.')} Nothing was left running.`);

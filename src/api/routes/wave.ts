@@ -1,4 +1,4 @@
-import { MirrorError } from '../../core/errors.ts';
+import { type Failure, MirrorError } from '../../core/errors.ts';
 import { isFinal, type Mirror } from '../../core/mirror.ts';
 import { formatReference } from '../../core/reference.ts';
 import type { Answer, RequestRecord } from '../../mirror/service.ts';
@@ -219,12 +219,17 @@ function toStatus({ id, createdAt, mirror, dryRun, cached }: RequestRecord, url:
     ...(done && { succeeded }),
     ...(done &&
       !succeeded && {
-        reason: failure ? `${failure.message} ${failure.remedy}` : `The mirror was ${mirror.state}.`,
+        reason: failure ? reasonOf(failure) : `The mirror was ${mirror.state}.`,
         detailsUri: `${url}/view/mirrors/${mirror.id}`,
       }),
     creationTime: createdAt.toISOString(),
     ...(done && { duration: durationOf(atOnce ? undefined : mirror) }),
   };
+}
+
+/** All that Nextflow shows its user. */
+function reasonOf({ message, side, remedy }: Failure): string {
+  return `${message} ${side ? `At fault: the ${side} registry. ` : ''}${remedy}`;
 }
 
 function toMirrorRecord(mirror: Mirror, logs: string | undefined): MirrorRecord {
