@@ -57,6 +57,10 @@ const blobStates: [RegExp, 'started' | 'done' | 'skipped' | 'mounted'][] = [
 ];
 const mounting = /^Trying to mount \S*[?&]mount=([^&\s]+)/;
 
+// Whatever the target answers to an index, the fatal line is about converting it; the answer is told at debug only.
+const indexRefused = /^Upload of manifest list type \S+ failed: (.*)$/;
+const convert = /^Manifest list must be converted/;
+
 /** Reads a copy's output line by line. */
 export interface OutputReader {
   read(text: string): CopyEvent[];
@@ -67,12 +71,14 @@ export interface OutputReader {
 export function createOutputReader(): OutputReader {
   const tried = new Set<string>();
   let fatal = '';
+  let refusal: string | undefined;
   return {
     read(text) {
       const [, level, quoted] = line.exec(text) ?? [];
       if (level === undefined || quoted === undefined) return text.trim() === '' ? [] : [say(text)];
       const message = unquote(quoted);
-      if (level === 'fatal') fatal = cleanText(message);
+      refusal ??= indexRefused.exec(message)?.[1];
+      if (level === 'fatal') fatal = cleanText(convert.test(message) ? (refusal ?? message) : message);
       if (level !== 'debug') return [say(`${level}: ${message}`)];
       const mount = mounting.exec(message)?.[1];
       if (mount !== undefined) tried.add(decodeURIComponent(mount));
@@ -114,28 +120,34 @@ function cleanText(text: string): string {
 }
 
 // In this order: the first that fits wins. The texts are those of Skopeo 1.9.3 and of containers/image, and of
-// the registries behind them; skopeo.test.ts says how each was provoked.
+// the registries behind them; failures.test.ts says how each was provoked.
 const causes: [RegExp, ErrorCode][] = [
   [/Source image rejected/i, 'denied'],
   [/no space left on device|disk quota exceeded/i, 'disk_full'],
   [/toomanyrequests|too many requests|\b429\b/i, 'rate_limited'],
-  [/invalid username\/password/i, 'credentials_rejected'],
+  // Token servers say 400, 401 or 403 for a wrong password.
+  [/invalid username\/password|Requesting bearer token: .*\b40[013]\b/i, 'credentials_rejected'],
   [/unauthorized|authentication required|\b401\b/i, 'login_required'],
   [/\bdenied\b|forbidden|\b403\b/i, 'denied'],
-  [
-    /Digest did not match|does not match provided manifest digest|digest.{0,20}mismatch|provided digest did not match/i,
-    'digest_mismatch',
-  ],
+  [/Digest did not match|does not match provided manifest digest|digest invalid/i, 'digest_mismatch'],
+  [/pinging container registry.*\b404\b/i, 'protocol'],
   [/blob unknown|fetching blob: .*404|reading blob .*404/i, 'blob_unknown'],
-  [/manifest unknown|name unknown|repository name not known|not found|\b404\b/i, 'manifest_unknown'],
+  [/manifest unknown|name unknown|not found|\b404\b/i, 'manifest_unknown'],
   [/no such host|server misbehaving/i, 'dns'],
   [/x509:|tls:|certificate|server gave HTTP response to HTTPS client/i, 'tls'],
   [/connection refused/i, 'refused'],
-  [/connection reset|broken pipe|unexpected EOF|: EOF|server closed|stream error/i, 'reset'],
+  [
+    /connection reset|broken pipe|closed network connection|unexpected EOF|: EOF|server closed|stream error/i,
+    'reset',
+  ],
   [/timeout|deadline exceeded|no route to host|network is unreachable/i, 'timeout'],
   [/\b50[0-9]\b|internal server error|service unavailable|bad gateway/i, 'registry_unavailable'],
-  [/unsupported|\b405\b|Unknown media type|manifest type .* not/i, 'push_refused'],
-  [/manifest invalid|\b400\b|\b413\b|\b422\b/i, 'push_refused'],
+  [
+    /unsupported schema version|received a manifest list instead|cannot unmarshal|Unknown media type/i,
+    'unsupported_manifest',
+  ],
+  [/immutable/i, 'immutable_tag'],
+  [/unsupported|manifest invalid|StatusCode: 4[0-9]{2}\b/i, 'push_refused'],
 ];
 
 const sides: [RegExp, Side][] = [
@@ -146,20 +158,44 @@ const sides: [RegExp, Side][] = [
     'target',
   ],
   [
-    /initializing source|reading manifest|reading blob|fetching blob|reading config|parsing image|Source image|determining manifest|reading signatures/i,
+    /initializing (?:image from )?source|reading manifest|reading (?:config )?blob|fetching blob|parsing image|Source image|determining manifest|reading signatures|received a manifest list instead/i,
     'source',
   ],
 ];
 
 /** Names the failure that Skopeo called fatal, and whose it is. */
 export function classifyFailure(fatal: string, job: CopyJob, exit: string): MirrorError {
-  const code = causes.find(([pattern]) => pattern.test(fatal))?.[1] ?? 'copy_failed';
+  const text = withoutNames(fatal);
+  const code = causes.find(([pattern]) => pattern.test(text))?.[1] ?? 'copy_failed';
   const side = sides.find(([pattern]) => pattern.test(fatal))?.[1] ?? mentioned(fatal, job);
-  const end = side && job[side];
-  const known = code === 'login_required' && end?.credential ? 'credentials_rejected' : code;
-  return new MirrorError(known, `Skopeo could not copy: ${fatal || `it ended ${exit} and said nothing`}.`, {
-    ...(side && { side }),
-  });
+  const message = `Skopeo could not copy: ${fatal || `it ended ${exit} and said nothing`}.`;
+  return new MirrorError(side ? seenFrom(side, code, text, job) : code, message, { ...(side && { side }) });
+}
+
+/** An image may be called `certificate` or `denied`, and a port may be 404: neither is a cause. */
+function withoutNames(text: string): string {
+  return text.replace(/(?<!\S)(?!username\/password)\S*(?:\/|:[0-9])\S*|repository \S+/g, '…:');
+}
+
+/** The same words mean different things from a source and from a target, with a login and without. */
+function seenFrom(side: Side, code: ErrorCode, text: string, job: CopyJob): ErrorCode {
+  const target = side === 'target';
+  switch (code) {
+    case 'login_required':
+    case 'credentials_rejected':
+      if (!job[side].credential) return 'login_required';
+      // Docker Hub says both of an account without the right.
+      return /\bdenied\b/i.test(text) ? 'denied' : 'credentials_rejected';
+    case 'manifest_unknown':
+      return target ? 'push_refused' : code;
+    case 'blob_unknown':
+      // What was there when we looked is gone: the next try sends it again.
+      return target ? 'copy_failed' : code;
+    case 'push_refused':
+      return target ? code : 'protocol';
+    default:
+      return code;
+  }
 }
 
 /** Source and target are never on the same host, so a host's name tells the side. */

@@ -28,6 +28,13 @@ export function classifyAnswer(answer: Answered, doing: Doing): MirrorError {
       `${said}: too many requests.`,
       retryAfter(answer.headers['retry-after']),
     );
+  // RFC 6750, section 3.1: the token is good, and the account may not do this.
+  if (
+    status === 401 &&
+    doing.loggedIn &&
+    /insufficient_scope/.test(String(answer.headers['www-authenticate']))
+  )
+    return new MirrorError('denied', `${said}: the account lacks the right.`);
   if (status === 401)
     return doing.loggedIn
       ? new MirrorError('credentials_rejected', `${said}: the login is not accepted.`)
@@ -44,18 +51,20 @@ export function classifyAnswer(answer: Answered, doing: Doing): MirrorError {
 
 /** Tag immutability has no code in the spec; each product says it in its own words. */
 function isImmutable(code: string, text: string): boolean {
-  return /ImageTagAlreadyExists|immutab|tag.{0,40}(?:already exists|cannot be (?:overwritten|updated|modified))/i.test(
+  return /ImageTagAlreadyExists|immutab|does not allow updating|tag.{0,40}(?:already exists|cannot be (?:overwritten|updated|modified))/i.test(
     `${code} ${text}`,
   );
 }
 
 function firstError(body: string): { code: string; text: string } {
   try {
-    const parsed = JSON.parse(body) as { errors?: { code?: unknown; message?: unknown }[] } | null;
+    const parsed = JSON.parse(body) as { errors?: Record<string, unknown>[] } | null;
     const error = parsed?.errors?.[0];
-    const code = typeof error?.code === 'string' ? clean(error.code) : '';
-    const message = typeof error?.message === 'string' ? clean(error.message) : '';
-    return { code, text: [code, message].filter((part) => part !== '').join(': ') };
+    // The detail is mostly an object for machines; Nexus puts its reason there.
+    const parts = [error?.['code'], error?.['message'], error?.['detail']].map((part) =>
+      typeof part === 'string' ? clean(part) : '',
+    );
+    return { code: parts[0] ?? '', text: parts.filter((part) => part !== '').join(': ') };
   } catch {
     return { code: '', text: '' };
   }
@@ -93,6 +102,13 @@ const byErrno: Record<string, ErrorCode> = {
   ABORT_ERR: 'timeout',
   UND_ERR_ABORTED: 'timeout',
   UND_ERR_RES_CONTENT_LENGTH_MISMATCH: 'reset',
+};
+
+/** Errors that carry no code; that of undici's parser is undefined for most of what is no HTTP. */
+const byName: Record<string, string> = {
+  AbortError: 'ABORT_ERR',
+  TimeoutError: 'ABORT_ERR',
+  HTTPParserError: 'HPE_UNKNOWN',
 };
 
 const sentences: Partial<Record<ErrorCode, string>> = {
@@ -138,8 +154,7 @@ function innermost(error: unknown): { code?: string; reason: string } {
     if (typeof next !== 'object') break;
     current = next;
   }
-  const aborted = current.name === 'AbortError' || current.name === 'TimeoutError' ? 'ABORT_ERR' : undefined;
-  const code = typeof current.code === 'string' ? current.code : aborted;
+  const code = typeof current.code === 'string' ? current.code : byName[current.name ?? ''];
   return { ...(code !== undefined && { code }), reason: current.message ?? '' };
 }
 

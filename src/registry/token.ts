@@ -19,30 +19,34 @@ export interface Token {
 export interface TokenCache {
   /** One fetch for all who ask for the same token at the same time. */
   get(request: TokenRequest, fetch: () => Promise<Token>): Promise<string>;
-  drop(request: TokenRequest): void;
+  /** Forgets a token that was refused; one that another caller is fetching, or has fetched since, stays. */
+  drop(request: TokenRequest, refused: string): void;
 }
 
 const cacheLimit = 5000;
 
 export function createTokenCache(): TokenCache {
-  const tokens = new Map<string, { expires: number; token: Promise<Token> }>();
+  const tokens = new Map<string, { expires: number; value?: string; token: Promise<Token> }>();
   return {
     async get(request, fetch) {
       const key = keyOf(request);
       let entry = tokens.get(key);
       if (!entry || performance.now() >= entry.expires) {
-        const fresh = { expires: Infinity, token: fetch() };
+        const fresh: typeof entry = { expires: Infinity, token: fetch() };
         entry = fresh;
         tokens.set(key, fresh);
         if (tokens.size > cacheLimit) tokens.delete(tokens.keys().next().value as string);
         fresh.token.then(
-          ({ expires }) => (fresh.expires = expires),
+          (token) => Object.assign(fresh, { expires: token.expires, value: token.value }),
           () => tokens.get(key) === fresh && tokens.delete(key),
         );
       }
       return (await entry.token).value;
     },
-    drop: (request) => void tokens.delete(keyOf(request)),
+    drop(request, refused) {
+      const key = keyOf(request);
+      if (tokens.get(key)?.value === refused) tokens.delete(key);
+    },
   };
 }
 

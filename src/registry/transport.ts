@@ -71,6 +71,14 @@ export function createTransport({ hosts, proxy }: TransportOptions): Transport {
     for (let hop = 0; ; hop++) {
       const dispatcher = dispatchers.for(at, at.origin === url.origin ? call.registry : at.host);
       const answer = await request(at, { method, headers: sent, body: body ?? null, signal, dispatcher });
+      // Its challenge is not the registry's: whoever follows it gives the login to a stranger.
+      if (answer.statusCode === 401 && at.origin !== url.origin) {
+        await discard(answer);
+        throw new MirrorError(
+          'protocol',
+          `${doing.host} redirects to ${at.host}, which asks for a login of its own, when ${doing.what}.`,
+        );
+      }
       const location = answer.headers['location'];
       if (!redirects.has(answer.statusCode) || typeof location !== 'string') return answer;
       await discard(answer);
@@ -102,8 +110,12 @@ export function createTransport({ hosts, proxy }: TransportOptions): Transport {
       const classified = classifyNetworkError(error, doing);
       const mayBePlain = url.protocol === 'https:' && hosts.get(call.registry)?.insecure;
       if (!mayBePlain || !['tls', 'protocol', 'reset', 'refused'].includes(classified.code)) throw classified;
+      const overPlain = new URL(url.href.replace('https:', 'http:'));
+      const answer = await exchange(overPlain, call, headers, doing).catch(() => undefined);
+      // Go says 400 to plain HTTP on a TLS port: this one speaks TLS and was only away for a moment.
+      if (!answer || answer.statusCode === 400) throw classified;
       plain.add(call.registry);
-      return attempt(call, authorization, doing);
+      return answer;
     }
   }
 
@@ -157,14 +169,15 @@ export function createTransport({ hosts, proxy }: TransportOptions): Transport {
     async send(call) {
       const doing: Doing = { what: call.what, host: call.registry, loggedIn: call.credential !== undefined };
       const known = challenges.get(call.registry);
-      const first = await attempt(call, await authorize(known, call, doing), doing);
+      const sent = await authorize(known, call, doing);
+      const first = await attempt(call, sent, doing);
       if (first.statusCode !== 401) return first;
       const body = await readText(first, doing);
       const challenge = chooseChallenge(first.headers['www-authenticate']);
       if (challenge) challenges.set(call.registry, challenge);
       // What was sent may have expired, or been made for an earlier challenge: once more, with a new one.
       const stale = challenge && tokenRequest(challenge, call, doing);
-      if (stale) tokens.drop(stale);
+      if (stale && sent) tokens.drop(stale, sent.slice('Bearer '.length));
       const authorization = await authorize(challenge, call, doing);
       if (!authorization) throw classifyAnswer({ status: 401, headers: first.headers, body }, doing);
       const second = await attempt(call, authorization, doing);
