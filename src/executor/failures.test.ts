@@ -262,7 +262,7 @@ const corpus: [how: string, said: string, code: string, side?: 'source' | 'targe
 ];
 
 describe('classifyFailure', () => {
-  it.each(corpus)('%s', (_, said, code, side) => {
+  it.each(corpus)('names cause and side of: %s', (_, said, code, side) => {
     expect(classifyFailure(said, job(), '')).toMatchObject({ code, side });
   });
 
@@ -280,7 +280,7 @@ describe('classifyFailure', () => {
       `${opening}Requesting bearer token: invalid status code from registry 403 (Forbidden)`,
       'source',
     ],
-  ])('%s: asks for a login, or says that the one it got is wrong', (_, said, side) => {
+  ])('asks for a login, or says that the one it got is wrong, for: %s', (_, said, side) => {
     expect(classifyFailure(said, job(), '')).toMatchObject({ code: 'login_required', side });
     expect(classifyFailure(said, job({ credential }), '')).toMatchObject({
       code: 'credentials_rejected',

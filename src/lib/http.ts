@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { getCACertificates } from 'node:tls';
-import { Agent, type Dispatcher, ProxyAgent } from 'undici';
+import { Agent, type Dispatcher, Pool, ProxyAgent } from 'undici';
 
 /** How one host is reached. */
 export interface HostSettings {
@@ -55,6 +55,9 @@ export function createDispatchers({ hosts, proxy, isLocal }: DispatcherOptions):
           ...common,
           uri: via,
           proxyTunnel: secure,
+          // Its own default for the answer to CONNECT is five minutes.
+          clientFactory: (origin, options) =>
+            new Pool(origin, { ...options, headersTimeout: timeouts.headers }),
           requestTls: { timeout: timeouts.connect, ...tls },
         });
   }

@@ -9,7 +9,7 @@ export interface RunOptions {
   onLine?: (line: string, stream: 'stdout' | 'stderr') => void;
   /** Called with the process id once the child runs. */
   onStart?: (pid: number) => void;
-  /** Stops the child: SIGTERM, and SIGKILL two seconds later. */
+  /** Stops the child: SIGTERM, and SIGKILL when it has not ended 1.5 s later. */
   signal: AbortSignal;
 }
 

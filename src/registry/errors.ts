@@ -93,6 +93,8 @@ const byErrno: Record<string, ErrorCode> = {
   ECONNRESET: 'reset',
   EPIPE: 'reset',
   UND_ERR_SOCKET: 'reset',
+  UND_ERR_PRX_CONN: 'reset',
+  UND_ERR_PRX_TLS: 'tls',
   EHOSTUNREACH: 'timeout',
   ENETUNREACH: 'timeout',
   ETIMEDOUT: 'timeout',
@@ -123,6 +125,13 @@ const sentences: Partial<Record<ErrorCode, string>> = {
 export function classifyNetworkError(error: unknown, doing: Doing): MirrorError {
   if (error instanceof MirrorError) return error;
   const { code = '', reason } = innermost(error);
+  const proxy = /^Proxy (?:response|Authentication Required) \(([0-9]{3})\)/.exec(reason)?.[1];
+  if (proxy !== undefined)
+    return new MirrorError('refused', `The proxy answered ${proxy} for ${doing.host}, when ${doing.what}.`, {
+      cause: error,
+      remedy: "Check the proxy's address and login, what it allows, and NO_PROXY.",
+      retryable: Number(proxy) >= 500,
+    });
   const named = byErrno[code] ?? (isTls(code, reason) ? 'tls' : undefined);
   if (!named) {
     if (/^(?:HPE_|UND_ERR_)/.test(code))

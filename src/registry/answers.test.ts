@@ -1,0 +1,245 @@
+import { createHash } from 'node:crypto';
+import { afterAll, afterEach, describe, expect, it } from 'vitest';
+import { docker, oci } from '../../test/fixtures/image.ts';
+import {
+  answer,
+  type Answerer,
+  type Seen,
+  type StandIn,
+  startStandIn,
+} from '../../test/fixtures/stand-in.ts';
+import type { Digest } from '../core/digest.ts';
+import type { MirrorError } from '../core/errors.ts';
+import { createRegistry } from './client.ts';
+
+const access = { signal: new AbortController().signal };
+const bytes = Buffer.from(
+  JSON.stringify({ schemaVersion: 2, mediaType: oci.manifest, config: {}, layers: [] }),
+);
+const digest: Digest = `sha256:${createHash('sha256').update(bytes).digest('hex')}`;
+const sha512: Digest = `sha512:${createHash('sha512').update(bytes).digest('hex')}`;
+const other: Digest = `sha256:${'1'.repeat(64)}`;
+const manifest = { bytes, digest, mediaType: oci.manifest, size: bytes.length };
+
+const client = createRegistry({ hosts: new Map(), proxy: {} });
+const standIns: StandIn[] = [];
+afterEach(() => Promise.all(standIns.splice(0).map((standIn) => standIn.stop())));
+afterAll(() => client.close());
+
+/** A registry that gives this answer to everything. */
+async function registry(answerer: Answerer) {
+  const standIn = await startStandIn(answerer);
+  standIns.push(standIn);
+  return { ...standIn, reference: { registry: standIn.host, path: 'a', tag: 'v1' } };
+}
+const always =
+  (status: number, body: unknown = '', headers: Record<string, string> = {}): Answerer =>
+  (_, response) =>
+    answer(response, status, body, headers);
+const errors = (code: string, message: string, detail?: unknown) => ({ errors: [{ code, message, detail }] });
+const failure = (promise: Promise<unknown>) =>
+  promise.then(
+    () => undefined,
+    (error: unknown) => error as MirrorError,
+  );
+const type = { 'content-type': oci.manifest };
+
+// What a real registry can't be made to say.
+describe('reading a manifest', () => {
+  it('hashes the bytes itself where the registry names no digest', async () => {
+    const { reference, seen } = await registry(always(200, bytes, type));
+    expect(await client.resolve(reference, access)).toMatchObject({ digest, size: bytes.length });
+    expect(seen.map(({ method }) => method)).toEqual(['HEAD', 'GET']);
+  });
+
+  it('hashes the bytes itself where the registry names something that is no digest', async () => {
+    const { reference } = await registry(
+      always(200, bytes, { ...type, 'docker-content-digest': 'sha256:x' }),
+    );
+    expect(await client.resolve(reference, access)).toMatchObject({ digest });
+  });
+
+  it('reads where the registry has no HEAD', async () => {
+    const { reference } = await registry(({ method }, response) =>
+      method === 'HEAD' ? answer(response, 405) : answer(response, 200, bytes, type),
+    );
+    expect(await client.resolve(reference, access)).toMatchObject({ digest });
+  });
+
+  it('refuses another digest than the one that was asked for', async () => {
+    const { reference } = await registry(always(200, bytes, { ...type, 'docker-content-digest': digest }));
+    const wanted = { ...reference, digest: other };
+    for (const read of [client.resolve, client.manifest])
+      expect(await failure(read(wanted, access))).toMatchObject({ code: 'digest_mismatch' });
+  });
+
+  it('hashes what it reads, whatever the registry calls it', async () => {
+    const lying = always(200, `${bytes.toString()} `, { ...type, 'docker-content-digest': digest });
+    const { reference } = await registry(lying);
+    expect(await failure(client.manifest({ ...reference, digest }, access))).toMatchObject({
+      code: 'digest_mismatch',
+    });
+  });
+
+  it('verifies sha512 as well', async () => {
+    const { reference } = await registry(always(200, bytes, type));
+    expect(await client.manifest({ ...reference, digest: sha512 }, access)).toMatchObject({ digest: sha512 });
+    const wrong: Digest = `sha512:${'1'.repeat(128)}`;
+    expect(await failure(client.manifest({ ...reference, digest: wrong }, access))).toMatchObject({
+      code: 'digest_mismatch',
+    });
+  });
+
+  it('asks for every kind at once', async () => {
+    const { reference, seen } = await registry(always(404));
+    await client.resolve(reference, access);
+    for (const kind of [oci.index, oci.manifest, docker.index, docker.manifest])
+      expect(seen[0]?.headers.accept?.split(', ')).toContain(kind);
+  });
+
+  it.each([
+    'application/vnd.docker.distribution.manifest.v1+prettyjws',
+    'application/vnd.docker.distribution.manifest.v1+json',
+  ])('calls %s unsupported, instead of missing', async (old) => {
+    const { reference } = await registry(
+      always(200, '{"schemaVersion":1}', { 'content-type': old, 'docker-content-digest': digest }),
+    );
+    for (const read of [client.resolve, client.manifest])
+      expect(await failure(read(reference, access))).toMatchObject({ code: 'unsupported_manifest' });
+  });
+
+  it.each([oci.index, oci.manifest, docker.index, docker.manifest, `${oci.manifest}; charset=utf-8`])(
+    'does not take %s for schema 1',
+    async (kind) => {
+      const { reference } = await registry(always(200, bytes, { 'content-type': kind }));
+      expect(await client.resolve(reference, access)).toMatchObject({ mediaType: kind.split(';')[0] });
+    },
+  );
+
+  it.each<[string, Answerer, string]>([
+    ['a web page', always(200, '<html>', { 'content-type': 'text/html' }), 'text/html'],
+    ['no media type', always(200, bytes), 'no media type'],
+    ['more than 4 MiB', always(200, Buffer.alloc(4 * 1024 * 1024 + 1), type), '4194304'],
+    ['what is not HTTP', (_, response) => void response.socket?.end('SSH-2.0-x\r\n'), 'HTTP'],
+  ])('calls %s no registry', async (_, answerer, word) => {
+    const { reference } = await registry(answerer);
+    expect(await failure(client.manifest(reference, access))).toMatchObject({
+      code: 'protocol',
+      message: expect.stringContaining(word) as string,
+    });
+  });
+
+  it('reads 4 MiB', async () => {
+    const { reference } = await registry(always(200, Buffer.alloc(4 * 1024 * 1024), type));
+    expect(await client.manifest(reference, access)).toMatchObject({ size: 4 * 1024 * 1024 });
+  });
+
+  it.each<[string, Answerer]>([
+    ['before the answer', (_, response) => response.destroy()],
+    [
+      'within the body',
+      (_, response) => {
+        response.writeHead(200, { ...type, 'content-length': 1000 });
+        response.write('half', () => response.destroy());
+      },
+    ],
+  ])('calls a connection that is closed %s reset', async (_, answerer) => {
+    const { reference } = await registry(answerer);
+    expect(await failure(client.manifest(reference, access))).toMatchObject({
+      code: 'reset',
+      retryable: true,
+    });
+  });
+});
+
+describe('a refusal', () => {
+  it.each<[number, string, unknown]>([
+    [429, 'rate_limited', ''],
+    [403, 'rate_limited', errors('TOOMANYREQUESTS', 'slow down')],
+    [403, 'denied', errors('DENIED', 'requested access to the resource is denied')],
+    [500, 'registry_unavailable', 'oops'],
+    [503, 'registry_unavailable', errors('UNAVAILABLE', 'back soon')],
+    [400, 'protocol', ''],
+    [404, 'manifest_unknown', ''],
+  ])('of %i is %s', async (status, code, body) => {
+    const { host } = await registry(always(status, body));
+    expect(await failure(client.ping(host, access))).toMatchObject({ code });
+  });
+
+  it('keeps the time to come back, in seconds or as a date', async () => {
+    const after = async (value: string) => {
+      const { host } = await registry(always(429, '', { 'retry-after': value }));
+      return (await failure(client.ping(host, access)))?.retryAfter;
+    };
+    expect(await after('17')).toBe(17);
+    expect(await after(new Date(Date.now() + 60_000).toUTCString())).toSatisfy(
+      (seconds: number) => seconds > 55 && seconds <= 60,
+    );
+    expect(await after(new Date(Date.now() - 60_000).toUTCString())).toBe(0);
+    expect(await after('soon')).toBeUndefined();
+  });
+
+  it('is told in the registry’s words, cut to one printable line without signed queries', async () => {
+    const said = `no\n\u0007 https://store.example/x?sig=s3cr3t ${'x'.repeat(500)}`;
+    const { host } = await registry(always(403, errors('DENIED', said)));
+    const error = await failure(client.ping(host, access));
+    expect(error?.message).toMatch(/DENIED: no +https:\/\/store.example\/x +x/);
+    expect(error?.message).toMatch(/^[\x20-\x7e]{1,500}$/);
+    expect(error?.message).not.toContain('s3cr3t');
+  });
+
+  // Each product's own words for a tag that may not be moved.
+  it.each<[string, number, unknown]>([
+    [
+      'Amazon ECR',
+      400,
+      errors(
+        'TAG_INVALID',
+        "The image tag 'v1' already exists in the 'a' repository and cannot be overwritten because the repository is immutable.",
+      ),
+    ],
+    [
+      'Harbor',
+      412,
+      errors('PRECONDITION', "Failed to process request due to 'a:v1' configured as immutable."),
+    ],
+    [
+      'Nexus',
+      400,
+      errors('BLOB_UPLOAD_INVALID', 'blob upload invalid', 'Repository does not allow updating assets: a'),
+    ],
+    ['a 403', 403, errors('DENIED', 'tag v1 cannot be overwritten')],
+  ])('of a tag by %s is immutable_tag', async (_, status, body) => {
+    const { host } = await registry(always(status, body));
+    const put = client.putManifest({ registry: host, path: 'a' }, 'v1', manifest, access);
+    expect(await failure(put)).toMatchObject({ code: 'immutable_tag', retryable: false });
+  });
+
+  it.each([
+    [404, 'push_refused'],
+    [400, 'push_refused'],
+    [413, 'push_refused'],
+    [403, 'denied'],
+    [429, 'rate_limited'],
+    [502, 'registry_unavailable'],
+  ])('of %i to a push is %s', async (status, code) => {
+    const { host } = await registry(always(status));
+    const put = client.putManifest({ registry: host, path: 'a' }, 'v1', manifest, access);
+    expect(await failure(put)).toMatchObject({ code });
+  });
+
+  it('is not tried a second time', async () => {
+    const { host, seen } = await registry(always(503));
+    await failure(client.ping(host, access));
+    expect(seen.map(({ path }: Seen) => path)).toEqual(['/v2/']);
+  });
+});
+
+it('accepts a push whose answer names no digest, and not one that names another', async () => {
+  const put = async (headers: Record<string, string>) => {
+    const { host } = await registry(always(201, '', headers));
+    return failure(client.putManifest({ registry: host, path: 'a' }, 'v1', manifest, access));
+  };
+  expect(await put({})).toBeUndefined();
+  expect(await put({ 'docker-content-digest': other })).toMatchObject({ code: 'digest_mismatch' });
+});

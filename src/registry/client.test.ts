@@ -1,0 +1,155 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import {
+  docker,
+  indexOf,
+  type Manifest,
+  manifestOf,
+  noiseLayer,
+  oci,
+  platformsIndex,
+  push,
+  pushBlob,
+  type Pushed,
+} from '../../test/fixtures/image.ts';
+import { freePort, startRegistry, type TestRegistry } from '../../test/fixtures/registry.ts';
+import { forward, startStandIn } from '../../test/fixtures/stand-in.ts';
+import { fetchTree } from '../../test/fixtures/tree.ts';
+import type { Digest } from '../core/digest.ts';
+import { createRegistry } from './client.ts';
+import type { Registry } from './registry.ts';
+
+const access = { signal: new AbortController().signal };
+const unknown: Digest = `sha256:${'0'.repeat(64)}`;
+
+// Everything here is a real docker-registry.
+describe('the registry client', () => {
+  let server: TestRegistry;
+  let client: Registry;
+  beforeAll(async () => {
+    server = await startRegistry();
+    client = createRegistry({ hosts: new Map(), proxy: {} });
+  });
+  afterAll(() => Promise.all([client.close(), server.stop()]));
+
+  const at = (path: string) => ({ registry: server.host, path });
+  const digestOf = (image: Manifest) => image.digest as Digest;
+  const image = (seed: number, types = oci) => manifestOf([noiseLayer(seed, 1000, types)], { types });
+
+  /** What the client asks of a registry, as a server on the way to the real one sees it. */
+  async function watch(what: (host: string) => Promise<void>): Promise<string[]> {
+    const front = await startStandIn(forward(server.url));
+    await what(front.host);
+    await front.stop();
+    return front.seen.map(({ method, path }) => `${method} ${path}`);
+  }
+
+  const kinds: [string, () => Manifest][] = [
+    [oci.index, () => platformsIndex(1, { size: 500 })],
+    [oci.manifest, () => image(2)],
+    [docker.index, () => platformsIndex(3, { size: 500, types: docker })],
+    [docker.manifest, () => image(4, docker)],
+  ];
+  describe.each(kinds)('given %s', (mediaType, make) => {
+    const path = mediaType.replace(/[^a-z0-9]+/g, '-');
+    let pushed: Pushed;
+    beforeAll(async () => {
+      pushed = await push(server.url, path, 'v1', make());
+    });
+
+    it.each([
+      ['tag', () => ({ tag: 'v1' })],
+      ['digest', () => ({ digest: digestOf(pushed) })],
+      ['tag and digest', () => ({ tag: 'moved', digest: digestOf(pushed) })],
+    ])('resolves and reads it by %s', async (_, name) => {
+      const reference = { ...at(path), ...name() };
+      const descriptor = { mediaType, digest: pushed.digest, size: pushed.bytes.length };
+      expect(await client.resolve(reference, access)).toEqual(descriptor);
+      const manifest = await client.manifest(reference, access);
+      expect(manifest).toMatchObject(descriptor);
+      expect(Buffer.from(manifest?.bytes ?? '').equals(pushed.bytes)).toBe(true);
+    });
+
+    it('sets a tag on it, and the bytes stay the same', async () => {
+      const manifest = await client.manifest({ ...at(path), tag: 'v1' }, access);
+      if (!manifest) throw new Error('not there');
+      await client.putManifest(at(path), 'v2', manifest, access);
+      expect(await fetchTree(server.url, path, 'v2')).toEqual(await fetchTree(server.url, path, 'v1'));
+    });
+  });
+
+  it('resolves without reading the bytes, because only GET counts against pull limits', async () => {
+    await push(server.url, 'quota', 'v1', image(5));
+    const seen = await watch(async (registry) => {
+      await client.resolve({ registry, path: 'quota', tag: 'v1' }, access);
+    });
+    expect(seen).toEqual(['HEAD /v2/quota/manifests/v1']);
+  });
+
+  it.each([
+    ['tag', 'here', { tag: 'v9' }],
+    ['digest', 'here', { digest: unknown }],
+    ['repository', 'nowhere', { tag: 'v1' }],
+  ])('has undefined for an unknown %s, after one request', async (_, path, name) => {
+    await push(server.url, 'here', 'v1', image(6));
+    const seen = await watch(async (registry) => {
+      expect(await client.resolve({ registry, path, ...name }, access)).toBeUndefined();
+      expect(await client.manifest({ registry, path, ...name }, access)).toBeUndefined();
+    });
+    expect(seen).toHaveLength(2);
+  });
+
+  it('knows the size of a blob and streams its bytes', async () => {
+    const layer = noiseLayer(7, 300_000);
+    await pushBlob(server.url, 'blobs', layer);
+    const digest = layer.digest as Digest;
+    expect(await client.blobSize(at('blobs'), digest, access)).toBe(layer.bytes.length);
+    const chunks: Uint8Array[] = [];
+    for await (const chunk of await client.blob(at('blobs'), digest, access)) chunks.push(chunk);
+    expect(Buffer.concat(chunks).equals(layer.bytes)).toBe(true);
+  });
+
+  it('has no size for a blob that is not there, and calls reading it blob_unknown', async () => {
+    expect(await client.blobSize(at('blobs'), unknown, access)).toBeUndefined();
+    await expect(client.blob(at('blobs'), unknown, access)).rejects.toMatchObject({ code: 'blob_unknown' });
+  });
+
+  it('says what the registry has against a manifest', async () => {
+    const { bytes, digest, mediaType } = indexOf([image(8)]);
+    const index = { bytes, digest: digest as Digest, mediaType, size: bytes.length };
+    await expect(client.putManifest(at('empty'), 'v1', index, access)).rejects.toMatchObject({
+      code: 'push_refused',
+      message: expect.stringContaining('MANIFEST_BLOB_UNKNOWN') as string,
+    });
+  });
+
+  it('refuses to believe in a manifest that the registry stored under another digest', async () => {
+    const { bytes, mediaType } = await push(server.url, 'other', 'v1', image(9));
+    const wrong = { bytes, mediaType, digest: unknown, size: bytes.length };
+    await expect(client.putManifest(at('other'), 'v2', wrong, access)).rejects.toMatchObject({
+      code: 'digest_mismatch',
+    });
+  });
+
+  it('reads the registry’s clock from a ping', async () => {
+    const time = await client.ping(server.host, access);
+    expect(Math.abs((time?.getTime() ?? 0) - Date.now())).toBeLessThan(5000);
+  });
+
+  it('gives up when its caller does', async () => {
+    const reason = new Error('enough');
+    const signal = AbortSignal.abort(reason);
+    await expect(client.ping(server.host, { signal })).rejects.toMatchObject({ cause: reason });
+  });
+
+  it('calls a host without a server refused, and a host without a name dns', async () => {
+    const nobody = `127.0.0.1:${await freePort()}`;
+    await expect(client.ping(nobody, access)).rejects.toMatchObject({ code: 'refused', retryable: true });
+    const unnamed = client.ping('registry.invalid', access);
+    await expect(unnamed).rejects.toMatchObject({ code: 'dns', retryable: false });
+  });
+
+  it('tells no side, which its caller knows', async () => {
+    const nobody = `127.0.0.1:${await freePort()}`;
+    await expect(client.ping(nobody, access)).rejects.toMatchObject({ side: undefined });
+  });
+});

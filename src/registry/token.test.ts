@@ -1,0 +1,251 @@
+import { createPrivateKey, randomUUID, sign, X509Certificate } from 'node:crypto';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
+import { manifestOf, noiseLayer } from '../../test/fixtures/image.ts';
+import { freePort, makeCertificate, startRegistry, type TestRegistry } from '../../test/fixtures/registry.ts';
+import { answer, forward, type Seen, type StandIn, startStandIn } from '../../test/fixtures/stand-in.ts';
+import type { Credential } from '../core/credential.ts';
+import type { Digest } from '../core/digest.ts';
+import type { MirrorError } from '../core/errors.ts';
+import { createRegistry } from './client.ts';
+import type { Registry } from './registry.ts';
+
+const signal = new AbortController().signal;
+const login: Credential = { username: 'admin', password: 'secret' };
+const basic = `Basic ${Buffer.from('admin:secret').toString('base64')}`;
+
+// A real docker-registry that asks for tokens, and a token server of our own that it trusts.
+describe('a registry with a token server', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'dray-token-'));
+  const files = makeCertificate(folder);
+  const key = createPrivateKey(readFileSync(files.key));
+  const certificate = new X509Certificate(readFileSync(files.cert)).raw.toString('base64');
+  /** Whether accounts may push; everybody may pull from `public`. */
+  let generous = true;
+  /** Tokens that the registry no longer takes. */
+  const revoked = new Set<string>();
+  let tokens: StandIn;
+  let server: TestRegistry;
+  let front: StandIn;
+  let client: Registry;
+
+  function jwt(scope: string | null, loggedIn: boolean): string {
+    const [, name = '', asked = ''] = /^repository:(.*):(.*)$/.exec(scope ?? '') ?? [];
+    const actions = asked
+      .split(',')
+      .filter((action) => (loggedIn && generous) || (action === 'pull' && name === 'public'));
+    const now = Math.floor(Date.now() / 1000);
+    const claims = {
+      ...{ iss: 'test', aud: 'registry', sub: 'x', jti: randomUUID(), nbf: now - 10, exp: now + 300 },
+      access: actions.length > 0 ? [{ type: 'repository', name, actions }] : [],
+    };
+    const [head, body] = [{ typ: 'JWT', alg: 'ES256', x5c: [certificate] }, claims].map((part) =>
+      Buffer.from(JSON.stringify(part)).toString('base64url'),
+    );
+    const signature = sign('sha256', Buffer.from(`${head}.${body}`), { key, dsaEncoding: 'ieee-p1363' });
+    return `${head}.${body}.${signature.toString('base64url')}`;
+  }
+
+  function parametersOf({ method, path, body }: Seen): URLSearchParams {
+    return method === 'POST' ? new URLSearchParams(body.toString()) : new URL(path, 'http://x').searchParams;
+  }
+
+  beforeAll(async () => {
+    tokens = await startStandIn((seen, response) => {
+      const parameters = parametersOf(seen);
+      const { authorization } = seen.headers;
+      const refresh = parameters.get('refresh_token');
+      const wrong =
+        refresh === null ? authorization !== undefined && authorization !== basic : refresh !== 'r3fresh';
+      if (wrong) return answer(response, 401, { details: 'incorrect username or password' });
+      const loggedIn = refresh !== null || authorization !== undefined;
+      const token = jwt(parameters.get('scope'), loggedIn);
+      answer(response, 200, { [refresh === null ? 'token' : 'access_token']: token, expires_in: 300 });
+    });
+    server = await startRegistry({
+      token: {
+        ...{ realm: `${tokens.url}/token`, service: 'registry', issuer: 'test' },
+        certificate: readFileSync(files.ca, 'utf8'),
+      },
+    });
+    const behind = forward(server.url);
+    front = await startStandIn((seen, response) =>
+      revoked.has(seen.headers.authorization ?? '')
+        ? answer(response, 401, '', {
+            'www-authenticate': `Bearer realm="${tokens.url}/token",service="registry",error="invalid_token"`,
+          })
+        : behind(seen, response),
+    );
+  });
+  beforeEach(() => {
+    client = createRegistry({ hosts: new Map(), proxy: {} });
+    generous = true;
+    for (const { seen } of [tokens, front]) seen.length = 0;
+  });
+  afterEach(async () => {
+    vi.restoreAllMocks();
+    await client.close();
+  });
+  afterAll(async () => {
+    await Promise.all([tokens.stop(), front.stop(), server.stop()]);
+    rmSync(folder, { recursive: true });
+  });
+
+  const look = (path: string, credential?: Credential) =>
+    client.resolve({ registry: front.host, path, tag: 'v1' }, { credential, signal });
+  const asked = () => tokens.seen.map((seen) => Object.fromEntries(parametersOf(seen)));
+  const failure = (promise: Promise<unknown>) =>
+    promise.then(
+      () => undefined,
+      (error: unknown) => error as MirrorError,
+    );
+
+  it('gets a token for the one repository, without a login where there is none', async () => {
+    expect(await look('public')).toBeUndefined();
+    expect(asked()).toEqual([{ service: 'registry', scope: 'repository:public:pull' }]);
+    expect(tokens.seen[0]?.headers.authorization).toBeUndefined();
+  });
+
+  it('asks for push only when it pushes, and sends the login to the token server alone', async () => {
+    expect(await look('private', login)).toBeUndefined();
+    const image = manifestOf([noiseLayer(1, 100)]);
+    const manifest = { ...image, digest: image.digest as Digest, size: image.bytes.length };
+    const put = client.putManifest({ registry: front.host, path: 'private' }, 'v1', manifest, {
+      credential: login,
+      signal,
+    });
+    // Its blobs are not there: the registry has looked at more than the token.
+    expect(await failure(put)).toMatchObject({ code: 'push_refused' });
+    expect(asked().map(({ scope }) => scope)).toEqual([
+      'repository:private:pull',
+      'repository:private:pull,push',
+    ]);
+    expect(tokens.seen.map(({ headers }) => headers.authorization)).toEqual([basic, basic]);
+    for (const { headers } of front.seen) expect(headers.authorization ?? 'Bearer').toMatch(/^Bearer/);
+  });
+
+  it('pings with a token that has no scope', async () => {
+    expect(await client.ping(front.host, { credential: login, signal })).toBeInstanceOf(Date);
+    expect(asked()).toEqual([{ service: 'registry' }]);
+  });
+
+  it('uses a token again, in one round trip, for the same repository and login only', async () => {
+    await look('public');
+    await look('public');
+    expect(tokens.seen).toHaveLength(1);
+    expect(front.seen).toHaveLength(3);
+    await look('public', login);
+    expect(tokens.seen).toHaveLength(2);
+    await failure(look('other', login));
+    expect(tokens.seen).toHaveLength(3);
+  });
+
+  it('fetches one token for all who need it at the same time', async () => {
+    await Promise.all(Array.from({ length: 10 }, () => look('public')));
+    expect(tokens.seen).toHaveLength(1);
+  });
+
+  it('gets a new token before the old one ends', async () => {
+    await look('public');
+    const now = performance.now();
+    const clock = vi.spyOn(performance, 'now');
+    clock.mockReturnValue(now + 290_000);
+    await look('public');
+    expect(tokens.seen).toHaveLength(1);
+    clock.mockReturnValue(now + 296_000);
+    await look('public');
+    expect(tokens.seen).toHaveLength(2);
+  });
+
+  it('gets one new token for all when the registry no longer takes the old one', async () => {
+    await look('public');
+    revoked.add(front.seen.at(-1)?.headers.authorization ?? '');
+    expect(await Promise.all(Array.from({ length: 10 }, () => look('public')))).toEqual(
+      Array.from({ length: 10 }, () => undefined),
+    );
+    expect(tokens.seen).toHaveLength(2);
+  });
+
+  it('exchanges an identity token, which is never in a URL', async () => {
+    expect(await look('private', { identityToken: 'r3fresh' })).toBeUndefined();
+    expect(tokens.seen[0]).toMatchObject({ method: 'POST', path: '/token' });
+    expect(asked()[0]).toMatchObject({
+      ...{ grant_type: 'refresh_token', refresh_token: 'r3fresh' },
+      ...{ service: 'registry', scope: 'repository:private:pull' },
+    });
+  });
+
+  it.each<[string, Credential]>([
+    ['password', { username: 'admin', password: 'wr0ng' }],
+    ['identity token', { identityToken: 'wr0ng' }],
+  ])('says that a %s is wrong, without showing it', async (_, wrong) => {
+    const error = await failure(look('private', wrong));
+    expect(error).toMatchObject({ code: 'credentials_rejected' });
+    expect(error?.message).not.toContain('wr0ng');
+  });
+
+  it('tells who has no login from who has not the right', async () => {
+    generous = false;
+    expect(await failure(look('private'))).toMatchObject({ code: 'login_required' });
+    expect(await failure(look('private', login))).toMatchObject({ code: 'denied' });
+  });
+});
+
+describe('a challenge', () => {
+  let standIns: StandIn[] = [];
+  const client = createRegistry({ hosts: new Map(), proxy: {} });
+  afterEach(async () => {
+    await Promise.all(standIns.map((standIn) => standIn.stop()));
+    standIns = [];
+  });
+  afterAll(() => client.close());
+
+  /** Asks a registry that wants a token from this realm. */
+  async function ask(realm: string, credential?: Credential): Promise<MirrorError | undefined> {
+    const standIn = await startStandIn((_, response) =>
+      answer(response, 401, '', { 'www-authenticate': `Bearer realm="${realm}",service="x"` }),
+    );
+    standIns.push(standIn);
+    return client.ping(standIn.host, { credential, signal }).then(
+      () => undefined,
+      (error: unknown) => error as MirrorError,
+    );
+  }
+  async function realm(status: number, body: unknown): Promise<string> {
+    const standIn = await startStandIn((_, response) => answer(response, status, body));
+    standIns.push(standIn);
+    return `${standIn.url}/token`;
+  }
+
+  it.each([
+    ['a web page', 200, '<html>', 'protocol'],
+    ['an empty token', 200, { token: '' }, 'protocol'],
+    ['a token of two lines', 200, { token: 'a\r\nx: y' }, 'protocol'],
+    ['500', 500, '', 'registry_unavailable'],
+    ['429', 429, '', 'rate_limited'],
+  ])('whose token server answers %s is named', async (_, status, body, code) => {
+    expect(await ask(await realm(status, body))).toMatchObject({ code });
+  });
+
+  it('whose token server is away names the token server', async () => {
+    const host = `127.0.0.1:${await freePort()}`;
+    const error = await ask(`http://${host}/token`);
+    expect(error).toMatchObject({ code: 'refused', message: expect.stringContaining(host) as string });
+  });
+
+  it('gets no password in clear over the network', async () => {
+    expect(await ask('http://auth.example/token', login)).toMatchObject({ code: 'tls' });
+  });
+
+  it.each(['', 'nonsense', 'file:///etc/passwd'])('with the realm "%s" is no registry', async (nowhere) => {
+    expect(await ask(nowhere, login)).toMatchObject({ code: 'protocol' });
+  });
+
+  it('gets a token that is called access_token, and sends it', async () => {
+    const answers = await realm(200, { access_token: 'abc' });
+    expect(await ask(answers, login)).toMatchObject({ code: 'credentials_rejected' });
+    expect(standIns.at(-1)?.seen.at(-1)?.headers.authorization).toBe('Bearer abc');
+  });
+});
