@@ -148,7 +148,9 @@ export async function startService(config: Config): Promise<Service> {
     closing.unshift(() => app.close());
     const firstKey = config.apiKey === undefined ? await makeFirstKey(keys, config) : undefined;
     await service.start(config.copies);
-    const address = await app.listen({ host: config.host, port: config.port });
+    const address = await app.listen({ host: config.host, port: config.port }).catch((error: unknown) => {
+      throw explainListen(error, config);
+    });
     url ||= address;
     return {
       url: address,
@@ -161,6 +163,17 @@ export async function startService(config: Config): Promise<Service> {
     for (const close of closing) await close().catch(onError);
     throw error;
   }
+}
+
+function explainListen(error: unknown, { host, port }: Config): unknown {
+  const faults: Partial<Record<string, string>> = {
+    EADDRINUSE: `DRAY_PORT: ${port} is in use on ${host}. Choose another port, or stop what listens there.`,
+    EACCES: `DRAY_PORT: ${port} may not be opened by this user. Choose a port above 1023.`,
+    EADDRNOTAVAIL: `DRAY_HOST: ${host} is no address of this machine. Give one that is, such as 127.0.0.1 or 0.0.0.0.`,
+    ENOTFOUND: `DRAY_HOST: ${host} has no address. Give one of this machine's, such as 127.0.0.1 or 0.0.0.0.`,
+  };
+  const fault = faults[(error as NodeJS.ErrnoException).code ?? ''];
+  return fault === undefined ? error : new ConfigError(fault);
 }
 
 /** Opens the keys without a service: refused while one runs on the same data folder. */

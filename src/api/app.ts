@@ -46,6 +46,9 @@ export interface Dependencies extends Omit<AppOptions, 'adminKey' | 'logger'> {
 /** Bytes of a body; the largest honest request is a few kB. */
 const bodyLimit = 1024 * 1024;
 
+/** Milliseconds between two looks for connections that became idle while the service closes. */
+const reapEvery = 50;
+
 /** Builds the HTTP application; the caller makes it listen, and closes it. */
 export async function createApp(options: AppOptions): Promise<App> {
   const { keys, adminKey, logger } = options;
@@ -76,6 +79,12 @@ export async function createApp(options: AppOptions): Promise<App> {
   });
   app.addHook('onRequest', (_, reply, done) => {
     void reply.header('x-content-type-options', 'nosniff');
+    done();
+  });
+  // A connection whose last answer is out while we close would be kept open for its next request, and us with it.
+  app.addHook('preClose', (done) => {
+    const reaper = setInterval(() => app.server.closeIdleConnections(), reapEvery);
+    app.server.once('close', () => clearInterval(reaper));
     done();
   });
   const auth = createAuthenticator(keys, adminKey, (error) =>
