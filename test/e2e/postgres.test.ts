@@ -1,0 +1,75 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { type Gate, startGate } from '../fixtures/gate.ts';
+import { platformsIndex, push } from '../fixtures/image.ts';
+import { startPostgres, type TestPostgres } from '../fixtures/postgres.ts';
+import { fetchTree } from '../fixtures/tree.ts';
+import { createWorld, type World } from '../fixtures/world.ts';
+
+let postgres: TestPostgres;
+let world: World;
+let gate: Gate;
+beforeAll(async () => {
+  postgres = await startPostgres();
+  world = await createWorld({
+    settings: 'freshness: 0\nsubmitBudget: 10\n',
+    env: { DRAY_DATABASE_URL: postgres.url },
+  });
+  gate = await startGate(world.source.host);
+});
+afterAll(async () => {
+  await gate.stop();
+  await world.stop();
+  await postgres.stop();
+});
+
+let seed = 5000;
+const image = (path: string) => push(world.source.url, path, '1', platformsIndex(++seed, { size: 4000 }));
+const isWhole = async (path: string) =>
+  expect(await fetchTree(world.target.url, path, '1')).toEqual(await fetchTree(world.source.url, path, '1'));
+
+describe('on PostgreSQL', () => {
+  it('many callers get one copy', async () => {
+    await image('pg');
+    const answers = await Promise.all(
+      Array.from({ length: 40 }, () => world.submit(`${world.source.host}/pg:1`)),
+    );
+    expect(new Set(answers.map(({ body }) => body.buildId)).size).toBe(1);
+    const ends = await Promise.all(answers.map(({ body }) => world.finished(body.requestId)));
+    expect(ends.every(({ succeeded }) => succeeded)).toBe(true);
+    await isWhole('pg');
+    expect((await world.submit(`${world.source.host}/pg:1`)).body).toMatchObject({ cached: true });
+  });
+
+  it('a copy is taken up again after kill -9 of the service', async () => {
+    await image('pg-kill');
+    const rule = gate.add(/^GET \/v2\/pg-kill\/blobs\//, { kind: 'hold' });
+    const { body } = await world.submit(`${gate.host}/pg-kill:1`);
+    await rule.met;
+    await world.service.stop('SIGKILL');
+    rule.release();
+    await world.restart();
+    expect(await world.finished(body.requestId)).toMatchObject({ succeeded: true });
+    await isWhole('pg-kill');
+  });
+
+  it('a database that crashes costs an answer 503 or a moment, and nothing that was accepted', async () => {
+    await image('pg-crash');
+    const rule = gate.add(/^GET \/v2\/pg-crash\/blobs\//, { kind: 'hold' });
+    const { body } = await world.submit(`${gate.host}/pg-crash:1`);
+    await rule.met;
+    await postgres.crash();
+    const status = await world.call('GET', `/v1alpha2/container/${body.requestId}/status`);
+    expect(status).toMatchObject({ status: 503, body: { code: 'database_unavailable' } });
+    expect(Number(status.headers.get('retry-after'))).toBeGreaterThan(0);
+    await image('pg-during');
+    const during = world.submit(`${gate.host}/pg-during:1`);
+    rule.release();
+    await postgres.start();
+    // It was asked for while the database was away, and waited for it.
+    expect(await during).toMatchObject({ status: 200 });
+    expect(await world.finished((await during).body.requestId)).toMatchObject({ succeeded: true });
+    expect(await world.finished(body.requestId)).toMatchObject({ succeeded: true });
+    await isWhole('pg-crash');
+    await isWhole('pg-during');
+  });
+});
