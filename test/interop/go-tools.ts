@@ -33,7 +33,13 @@ export async function buildGoTools(say: (text: string) => void): Promise<GoTools
   say('building crane, distribution v3 and a front of the newest containers/image …');
   const folder = join(cache, 'bin');
   await mkdir(folder, { recursive: true });
-  const flags = ['-mod=readonly', '-tags', 'containers_image_openpgp', '-o', `${folder}/`];
+  const flags = [
+    '-mod=readonly',
+    '-tags',
+    'containers_image_openpgp exclude_graphdriver_btrfs',
+    '-o',
+    `${folder}/`,
+  ];
   try {
     await run('go', ['build', ...flags, ...packages], { cwd: module, maxBuffer: 1e8 });
   } catch (error) {

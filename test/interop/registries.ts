@@ -36,7 +36,7 @@ export const startDistribution = (command: string) =>
 
 /** Olareg, with its data in memory. */
 export const startOlareg = (command: string) =>
-  start(command, (port) => ['serve', '--host', '127.0.0.1', '--port', `${port}`, '--store-type', 'mem']);
+  start(command, (port) => ['serve', '--addr', '127.0.0.1', '--port', `${port}`, '--store-type', 'mem']);
 
 async function start(command: string, argumentsFor: Arguments): Promise<Peer> {
   const folder = await mkdtemp(join(tmpdir(), 'dray-peer-'));
@@ -52,20 +52,18 @@ async function start(command: string, argumentsFor: Arguments): Promise<Peer> {
   child.stderr.on('data', collect);
   const ended = once(child, 'close');
   const url = `http://127.0.0.1:${port}`;
+  async function stop(): Promise<void> {
+    child.kill('SIGKILL');
+    await ended;
+    await rm(folder, { recursive: true, force: true });
+  }
   try {
     await answers(`${url}/v2/`, child);
   } catch (error) {
+    await stop();
     throw new Error(`${command} does not serve: ${output}`, { cause: error });
   }
-  return {
-    host: `127.0.0.1:${port}`,
-    url,
-    async stop() {
-      child.kill('SIGKILL');
-      await ended;
-      await rm(folder, { recursive: true, force: true });
-    },
-  };
+  return { host: `127.0.0.1:${port}`, url, stop };
 }
 
 /** None of these servers says that it is ready, so there is nothing to wait for but its answer. */
