@@ -52,6 +52,20 @@ describe('run', () => {
     expect(lines).toEqual(['$HOME ; ls *']);
   });
 
+  it('does not wait for a grandchild that outlives a stopped child', async () => {
+    const stop = new AbortController();
+    let grandchild = 0;
+    const { exit } = await sh('sleep 600 & echo $!; wait', {
+      signal: stop.signal,
+      onLine: (line) => {
+        grandchild = Number(line);
+        stop.abort();
+      },
+    });
+    process.kill(grandchild, 'SIGKILL');
+    expect(exit.signal).toBe('SIGTERM');
+  });
+
   it('throws when there is no such command', async () => {
     const signal = new AbortController().signal;
     await expect(run('no-such-command', [], { env, signal })).rejects.toMatchObject({ code: 'ENOENT' });

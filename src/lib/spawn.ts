@@ -48,7 +48,12 @@ function ended(child: ChildProcess, signal: AbortSignal): Promise<Exit> {
     let killer: NodeJS.Timeout | undefined;
     const stop = () => {
       child.kill('SIGTERM');
-      killer = setTimeout(() => child.kill('SIGKILL'), grace);
+      killer = setTimeout(() => {
+        child.kill('SIGKILL');
+        // A grandchild may have inherited the pipes and keep them open for as long as it likes.
+        child.stdout?.destroy();
+        child.stderr?.destroy();
+      }, grace);
     };
     const settle = () => {
       clearTimeout(killer);
