@@ -1,0 +1,44 @@
+import { existsSync, globSync, readFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { describe, expect, it } from 'vitest';
+import { errorsPage } from '../scripts/errors-page.ts';
+import { configJsonSchema } from '../src/config.ts';
+
+const root = fileURLToPath(new URL('..', import.meta.url));
+const read = (file: string) => readFileSync(join(root, file), 'utf8');
+const documents = globSync(['*.md', 'docs/**/*.md'], { cwd: root });
+
+describe('the documents', () => {
+  it('have every error, as the code has it (node scripts/generate.ts)', () => {
+    // Prettier aligns tables.
+    const plain = (text: string) => text.replace(/ *\| */g, '|').replace(/-{2,}/g, '-');
+    expect(plain(read('docs/errors.md'))).toBe(plain(errorsPage()));
+  });
+
+  it('name every setting and every variable', () => {
+    const { properties } = configJsonSchema() as { properties: Record<string, unknown> };
+    const text = read('docs/configuration.md');
+    expect(Object.keys(properties).filter((name) => !text.includes(`\`${name}\``))).toEqual([]);
+    const variables = new Set(read('src/config.ts').match(/DRAY_[A-Z_]+/g));
+    expect([...variables].filter((name) => !text.includes(`\`${name}\``))).toEqual([]);
+  });
+
+  it('link to files that exist', () => {
+    const links = documents.flatMap((file) =>
+      [...read(file).matchAll(/\]\((?!https?:)([^)#\s]+)/g)].map(([, link = '']) =>
+        join(dirname(file), link),
+      ),
+    );
+    expect(links.length).toBeGreaterThan(5);
+    expect(links.filter((link) => !existsSync(join(root, link)))).toEqual([]);
+  });
+
+  it('name only scripts of package.json', () => {
+    const { scripts } = JSON.parse(read('package.json')) as { scripts: Record<string, string> };
+    const named = documents.flatMap((file) =>
+      [...read(file).matchAll(/`npm run ([\w:-]+)/g)].map(([, name = '']) => name),
+    );
+    expect(named.filter((name) => !(name in scripts))).toEqual([]);
+  });
+});
