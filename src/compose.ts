@@ -10,6 +10,7 @@ import { chain, type Keychain } from './keychain/keychain.ts';
 import { createStaticKeychain } from './keychain/static.ts';
 import { createLocalMirror, type LocalMirror } from './mirror/local.ts';
 import { createLooks } from './mirror/look.ts';
+import { deadlineIn, untilDeadline } from './mirror/retry.ts';
 import { readTree } from './mirror/tree.ts';
 import { createWorker, type Tools } from './mirror/worker.ts';
 import { createRegistry } from './registry/client.ts';
@@ -139,7 +140,11 @@ export async function startService(config: Config): Promise<Service> {
     let url = config.url?.replace(/\/+$/, '') ?? '';
     const app = await apps.createApp({
       service,
-      keys,
+      keys: {
+        ...keys,
+        // A caller is not turned away because the database is away for a moment.
+        find: (hash) => untilDeadline(deadlineIn(config.submitBudget), () => keys.find(hash)),
+      },
       adminKey: config.apiKey,
       version: readVersion(),
       url: () => url,

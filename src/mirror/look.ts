@@ -48,8 +48,9 @@ export function createLooks(options: LooksOptions): Looks {
 
   async function ask(reference: Reference, side: Side, at: number, deadline: number): Promise<Look> {
     const host = reference.registry;
+    const signal = AbortSignal.timeout(Math.max(1, Math.ceil(deadline - at)));
     try {
-      return await untilDeadline(deadline, `The ${side} registry ${host}`, async (signal) => {
+      return await untilDeadline(deadline, async () => {
         try {
           const credential = await keychain.resolve(reference, signal);
           const found = await registry.resolve(reference, { credential, signal });
@@ -59,8 +60,11 @@ export function createLooks(options: LooksOptions): Looks {
           throw await blame(asMirrorError(error), host, performance.now() - at);
         }
       });
-    } catch (error) {
-      throw (await blame(asMirrorError(error), host, Infinity)).at(side);
+    } catch (caught) {
+      const error = asMirrorError(caught);
+      if (!signal.aborted) throw (await blame(error, host, Infinity)).at(side);
+      const seconds = Math.ceil((deadline - at) / 1000);
+      throw new MirrorError('timeout', `${host} did not answer within ${seconds} s.`, { side, cause: error });
     }
   }
 

@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { asMirrorError, MirrorError } from '../core/errors.ts';
+import { asMirrorError } from '../core/errors.ts';
 
 /** How many times a copy is started before a failure that may pass is called final. */
 export const maxAttempts = 5;
@@ -18,25 +18,15 @@ export function deadlineIn(seconds: number): number {
 
 /**
  * Tries something until it works, fails for good, or the deadline (performance.now()) has come: what is down for a
- * moment should cost its caller a moment. Pauses double from 0.2 s, with jitter; a pause that the registry
- * asks for is kept, or, if it is longer than what is left, ends the tries.
- * @throws MirrorError of the last try; `timeout` when it was still unanswered.
+ * moment should cost its caller a moment. Pauses double from 0.2 s, with jitter; a pause that the other side asks
+ * for is kept, or, if it is longer than what is left, ends the tries.
+ * @throws MirrorError of the last try.
  */
-export async function untilDeadline<T>(
-  deadline: number,
-  what: string,
-  attempt: (signal: AbortSignal) => Promise<T>,
-): Promise<T> {
-  const left = Math.max(1, deadline - performance.now());
-  const signal = AbortSignal.timeout(Math.ceil(left));
+export async function untilDeadline<T>(deadline: number, attempt: () => Promise<T>): Promise<T> {
   for (let pause = firstPause; ; pause *= 2) {
     try {
-      return await attempt(signal);
+      return await attempt();
     } catch (caught) {
-      if (signal.aborted)
-        throw new MirrorError('timeout', `${what} did not answer within ${Math.ceil(left / 1000)} s.`, {
-          cause: caught,
-        });
       const error = asMirrorError(caught);
       const wait = error.retryAfter !== undefined ? error.retryAfter * 1000 : pause * (0.5 + Math.random());
       if (!error.retryable || error.code === 'internal' || performance.now() + wait >= deadline) throw error;

@@ -140,7 +140,12 @@ export function createMirrorService(
     return decision;
   }
 
-  async function consider(route: Route, dryRun: boolean, deadline: number): Promise<Decision> {
+  function consider(route: Route, dryRun: boolean, deadline: number): Promise<Decision> {
+    // Our own disk or database may be away for a moment too; what the looks found is still good then.
+    return untilDeadline(deadline, () => tryToDecide(route, dryRun, deadline));
+  }
+
+  async function tryToDecide(route: Route, dryRun: boolean, deadline: number): Promise<Decision> {
     const plan = await planRoute(route, looks, deadline);
     const { digest, at } = plan;
     const target = formatReference(plan.target);
@@ -151,7 +156,7 @@ export function createMirrorService(
     }
     await refuseForeignOrigin(plan);
     if (dryRun) return { target, digest, present: false, at };
-    const mirror = await untilDeadline(deadline, 'The data folder or database', () => startOrJoin(plan));
+    const mirror = await startOrJoin(plan);
     return { target, digest, present: false, mirrorId: mirror.id, at };
   }
 
@@ -259,7 +264,7 @@ export function createMirrorService(
         dryRun,
         createdAt: new Date(),
       };
-      await untilDeadline(deadline, 'The database', () => requests.add(record));
+      await untilDeadline(deadline, () => requests.add(record));
       return {
         requestId,
         target,

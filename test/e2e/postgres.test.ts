@@ -54,6 +54,9 @@ describe('on PostgreSQL', () => {
 
   it('a database that crashes costs an answer 503 or a moment, and nothing that was accepted', async () => {
     await image('pg-crash');
+    const admin = { authorization: `Bearer ${world.service.key}` };
+    // One that the service has not seen yet: it has to look it up while the database is away.
+    const { body: fresh } = await world.call<{ key: string }>('POST', '/v1/keys', { name: 'fresh' }, admin);
     const rule = gate.add(/^GET \/v2\/pg-crash\/blobs\//, { kind: 'hold' });
     const { body } = await world.submit(`${gate.host}/pg-crash:1`);
     await rule.met;
@@ -62,7 +65,7 @@ describe('on PostgreSQL', () => {
     expect(status).toMatchObject({ status: 503, body: { code: 'database_unavailable' } });
     expect(Number(status.headers.get('retry-after'))).toBeGreaterThan(0);
     await image('pg-during');
-    const during = world.submit(`${gate.host}/pg-during:1`);
+    const during = world.submit(`${gate.host}/pg-during:1`, undefined, { towerAccessToken: fresh.key });
     rule.release();
     await postgres.start();
     // It was asked for while the database was away, and waited for it.
