@@ -23,6 +23,13 @@ a code; an error that knows better says so in \`retryable\`.
 | --- | --- | --- | --- |
 ${rows.join('\n')}
 
+## What clients of Wave show of it
+
+- Nextflow shows the message, for a failed copy also the link to its page. Up to 25.04 it has a text of its own for 401.
+- The Wave command line prints the whole answer of a 4xx. It tries a 503 again for some four seconds and then says only
+  that it can't connect, so look into the service's log. With \`--await\` it exits with 0 also when the copy failed:
+  scripts must read \`succeeded\`.
+
 This page is made by \`node scripts/generate.ts\`.
 `;
 }

@@ -16,7 +16,7 @@ export const newKeyRequest = z.object({
   name: z
     .string()
     .trim()
-    .regex(/^[^\p{Cc}]{1,100}$/u, 'give a name of 1 to 100 printable characters'),
+    .regex(/^[^\u0000-\u001f\u007f-\u009f]{1,100}$/, 'give a name of 1 to 100 printable characters'),
   admin: z.boolean().default(false),
 });
 

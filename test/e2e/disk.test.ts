@@ -21,7 +21,7 @@ async function mountSmallDisk(): Promise<string | undefined> {
 }
 
 const disk = await mountSmallDisk();
-if (disk === undefined) console.log('Skipped: a full disk needs the right to mount one (root).');
+if (disk === undefined) process.stderr.write('Skipped: a full disk needs the right to mount one (root).\n');
 
 describe.skipIf(disk === undefined)('a full disk of our own', () => {
   const folder = disk ?? '';

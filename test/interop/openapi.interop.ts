@@ -5,8 +5,7 @@ import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
 import { platformsIndex, push } from '../fixtures/image.ts';
 import { startRegistry, type TestRegistry } from '../fixtures/registry.ts';
-import { key, startDray, submit } from './service.ts';
-import { settled } from './wait.ts';
+import { key, settled, startDray, submit } from './service.ts';
 
 const run = promisify(execFile);
 const { schemathesis } = inject('tools');

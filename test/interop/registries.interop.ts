@@ -17,8 +17,7 @@ import {
 import { startRegistry } from '../fixtures/registry.ts';
 import { fetchTree } from '../fixtures/tree.ts';
 import { type Peer, startCrane, startDistribution, startOlareg } from './registries.ts';
-import { startDray, submit } from './service.ts';
-import { settled } from './wait.ts';
+import { settled, startDray, submit } from './service.ts';
 
 const run = promisify(execFile);
 const { go, olareg } = inject('tools');

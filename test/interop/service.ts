@@ -1,6 +1,7 @@
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
 import { startService, type TestService } from '../fixtures/service.ts';
 
 export const key = 'interop-0123456789abcdef0123456789abcdef';
@@ -48,4 +49,17 @@ export async function submit(
   });
   if (answer.status !== 200) throw new Error(`${image}: ${answer.status} ${await answer.text()}`);
   return (await answer.json()) as Awaited<ReturnType<typeof submit>>;
+}
+
+/** Looks at a mirror, every 50 ms as no event crosses HTTP, until it is done or failed. */
+export async function settled(url: string, id: string): Promise<{ last: Mirror; looks: Mirror[] }> {
+  const looks: Mirror[] = [];
+  for (;;) {
+    const answer = await fetch(`${url}/v1/mirrors/${id}`, { headers: { authorization: `Bearer ${key}` } });
+    const look = (await answer.json()) as Mirror;
+    if (answer.status !== 200) throw new Error(`${id}: ${answer.status} ${JSON.stringify(look)}`);
+    looks.push(look);
+    if (['done', 'failed', 'cancelled'].includes(look.state)) return { last: look, looks };
+    await setTimeout(50);
+  }
 }

@@ -1,3 +1,4 @@
+import { z } from 'zod';
 import { type Failure, MirrorError } from '../../core/errors.ts';
 import { isFinal, type Mirror } from '../../core/mirror.ts';
 import { formatReference } from '../../core/reference.ts';
@@ -129,7 +130,15 @@ export function registerWave(app: App, { service, auth, url }: Dependencies): vo
 
   app.get(
     '/v1alpha1/mirrors/:id/logs',
-    { schema: { tags, summary: "A mirror's log", params: idParams, security: [{ key: [] }] } },
+    {
+      schema: {
+        tags,
+        summary: "A mirror's log",
+        params: idParams,
+        security: [{ key: [] }],
+        response: { 200: z.string().meta({ contentMediaType: 'text/plain' }), ...errors },
+      },
+    },
     async (request, reply) => {
       const caller = await auth.byHeader(request);
       const mirror = await mirrorOf(request.params.id);
