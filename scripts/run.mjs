@@ -72,25 +72,34 @@ function installTools(wanted) {
   const isRoot = process.getuid() === 0;
   if (!isRoot && !hasCommand('sudo'))
     fail(`These are missing: ${list}. Run this as root: apt-get update && apt-get install -y ${list}`);
-  say(`Installing from Debian${isRoot ? '' : ', through sudo'}: ${list} …`);
-  const env = { DEBIAN_FRONTEND: 'noninteractive' };
-  const apt = (...words) => {
-    const command = ['apt-get', '-qq', '-o', 'Dpkg::Use-Pty=0', ...words];
-    return isRoot
-      ? run(command[0], command.slice(1), { env, quiet: true })
-      : run('sudo', ['env', 'DEBIAN_FRONTEND=noninteractive', ...command], { quiet: true });
-  };
-  // An old list may still do; the install tells.
-  apt('update');
-  if (apt('install', '-y', '--no-install-recommends', ...missing) !== 0)
-    fail(`apt-get could not install ${list}.`);
+  say(`Installing from Debian${isRoot ? '' : ', through sudo'}: ${list} (their services are not started) …`);
+  // Some of these packages start a service of their own: policy-rc.d tells Debian not to, for this one install.
+  const script = `
+    policy=/usr/sbin/policy-rc.d
+    if [ ! -e $policy ]; then
+      trap 'rm -f $policy' EXIT
+      printf '#!/bin/sh\\nexit 101\\n' > $policy && chmod 755 $policy
+    fi
+    export DEBIAN_FRONTEND=noninteractive
+    apt-get -qq update || true # An old list may still do; the install tells.
+    apt-get -qq -o Dpkg::Use-Pty=0 install -y --no-install-recommends ${list}`;
+  const shell = ['sh', '-c', script];
+  const [command, ...words] = isRoot ? shell : ['sudo', ...shell];
+  // Only a failure is worth reading; sudo asks on the terminal itself.
+  const { status, stdout, stderr } = spawnSync(command, words, {
+    env: { ...process.env, PATH: path },
+    stdio: ['inherit', 'pipe', 'pipe'],
+    encoding: 'utf8',
+    maxBuffer: 64 * 1024 * 1024,
+  });
+  if (status !== 0) fail(`apt-get could not install ${list}:\n${stdout}${stderr}`);
 }
 
-function run(command, words, { env = {}, quiet = false } = {}) {
+function run(command, words) {
   const child = spawnSync(command, words, {
     cwd: root,
-    env: { ...process.env, ...env, PATH: path },
-    stdio: ['inherit', quiet ? 'ignore' : 'inherit', 'inherit'],
+    env: { ...process.env, PATH: path },
+    stdio: 'inherit',
   });
   if (child.error) fail(`${command} can't be run: ${child.error.message}`);
   return child.status ?? 1;
