@@ -111,7 +111,8 @@ function hasCommand(command) {
 
 /** Debian's plain busybox has the same path and would not run in an empty image. */
 function isStatic(file) {
-  return existsSync(file) && !readFileSync(file).includes('ld-linux');
+  // A dynamic program names its loader (/lib64/ld-linux-….so) right after its headers.
+  return existsSync(file) && !readFileSync(file).subarray(0, 4096).includes('/ld-');
 }
 
 function hasPostgres() {
