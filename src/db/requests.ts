@@ -19,7 +19,8 @@ export interface NewRequest {
   createdAt: Date;
 }
 
-export interface RequestRow extends Omit<NewRequest, 'mirrorId'> {
+/** A request on record, joined with its mirror where there is one. */
+export interface RequestRecord extends Omit<NewRequest, 'mirrorId'> {
   mirror?: Mirror;
 }
 
@@ -48,7 +49,7 @@ export function createRequestStore(kysely: Kysely<Schema>) {
     /** Resolves when the row is durable, also when it is added again; rows of simultaneous requests are written together. */
     add: (request: NewRequest): Promise<void> => inserts.add(request),
 
-    get: (id: string): Promise<RequestRow | undefined> =>
+    get: (id: string): Promise<RequestRecord | undefined> =>
       guarded(async () => {
         const request = await kysely
           .selectFrom('requests')

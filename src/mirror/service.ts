@@ -4,7 +4,7 @@ import { asMirrorError, MirrorError } from '../core/errors.ts';
 import { isFinal, type Mirror, type MirrorState, noProgress } from '../core/mirror.ts';
 import { formatReference, formatRepository } from '../core/reference.ts';
 import type { MirrorStore } from '../db/mirrors.ts';
-import type { RequestStore } from '../db/requests.ts';
+import type { RequestRecord, RequestStore } from '../db/requests.ts';
 import { createKeyedMutex } from '../lib/mutex.ts';
 import type { Queue } from '../queue/queue.ts';
 import type { Looks } from './look.ts';
@@ -44,18 +44,6 @@ export interface Answer {
   cached: boolean;
   /** The image is there now, or (dry run) there is nothing to wait for. */
   succeeded: boolean;
-}
-
-/** A request on record, joined with its mirror where there is one. */
-export interface RequestRecord {
-  id: string;
-  image: string;
-  target: string;
-  digest: Digest;
-  cached: boolean;
-  dryRun: boolean;
-  createdAt: Date;
-  mirror?: Mirror;
 }
 
 export interface ListOptions {

@@ -2,7 +2,7 @@ import type { FastifyReply } from 'fastify';
 import { isFinal, type Mirror } from '../../core/mirror.ts';
 import { formatReference } from '../../core/reference.ts';
 import { idParams } from '../../wire/id.ts';
-import type { RequestRecord } from '../../mirror/service.ts';
+import type { RequestRecord } from '../../db/requests.ts';
 import type { App, Dependencies } from '../app.ts';
 import { type Html, html, sendPage } from '../page.ts';
 
