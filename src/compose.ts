@@ -8,6 +8,7 @@ import { createProcessExecutor, sweep } from './executor/process.ts';
 import { createDockerConfigKeychain } from './keychain/docker-config.ts';
 import { chain, type Keychain } from './keychain/keychain.ts';
 import { createStaticKeychain } from './keychain/static.ts';
+import type { Launcher } from './lib/launcher.ts';
 import { createLocalMirror, type LocalMirror } from './mirror/local.ts';
 import { createLooks } from './mirror/look.ts';
 import { deadlineIn, untilDeadline } from './mirror/retry.ts';
@@ -35,8 +36,9 @@ function hostsOf({ registries }: Config): Tools['hosts'] {
 }
 
 /** @param cacheDir where Skopeo remembers which repositories have a blob, so that it can mount it; root's is elsewhere. */
-function createTools(config: Config, runDir: string, cacheDir: string): Tools {
+function createTools(config: Config, runDir: string, cacheDir: string, run?: Launcher['run']): Tools {
   const executor = createProcessExecutor({
+    ...(run && { run }),
     skopeo: config.skopeo.path,
     runDir,
     env: { ...config.childEnv, XDG_DATA_HOME: cacheDir },
@@ -81,31 +83,43 @@ export interface Service {
  * @throws ConfigError for settings that can't work; MirrorError `database_unavailable`.
  */
 export async function startService(config: Config): Promise<Service> {
-  const [db, queues, mirrorStore, requestStore, keyStore, services, apps, { createLogger }] =
-    await Promise.all([
-      import('./db/open.ts'),
-      import('./queue/queue.ts'),
-      import('./db/mirrors.ts'),
-      import('./db/requests.ts'),
-      import('./db/keys.ts'),
-      import('./mirror/service.ts'),
-      import('./api/app.ts'),
-      import('./lib/log.ts'),
-    ]);
+  const [
+    db,
+    queues,
+    mirrorStore,
+    requestStore,
+    keyStore,
+    services,
+    apps,
+    { createLogger },
+    { startLauncher },
+  ] = await Promise.all([
+    import('./db/open.ts'),
+    import('./queue/queue.ts'),
+    import('./db/mirrors.ts'),
+    import('./db/requests.ts'),
+    import('./db/keys.ts'),
+    import('./mirror/service.ts'),
+    import('./api/app.ts'),
+    import('./lib/log.ts'),
+    import('./lib/launcher.ts'),
+  ]);
   const logger = createLogger(config.logLevel);
   const onError = (error: unknown) => logger.error({ err: error }, 'Something failed in the background');
   await probeSkopeo(config.skopeo.path, config.childEnv).catch((error: unknown) => {
     const { message, remedy } = asMirrorError(error);
     throw new ConfigError(`skopeo.path: ${message} ${remedy}`);
   });
-  const database = await db.openDatabase(config);
-  const closing: (() => Promise<unknown>)[] = [() => database.close()];
+  const launcher = startLauncher();
+  const closing: (() => Promise<unknown>)[] = [async () => launcher.close()];
   try {
+    const database = await db.openDatabase(config);
+    closing.unshift(() => database.close());
     const runDir = join(config.dataDir, 'run');
     const orphans = await sweep(runDir);
     if (orphans > 0) logger.warn({ orphans }, 'Ended Skopeo processes of a service that crashed');
 
-    const tools = createTools(config, runDir, join(config.dataDir, 'cache'));
+    const tools = createTools(config, runDir, join(config.dataDir, 'cache'), launcher.run);
     closing.unshift(() => tools.registry.close());
     const mirrors = mirrorStore.createMirrorStore(database.kysely);
     const keys = keyStore.createKeyStore(database.kysely);

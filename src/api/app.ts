@@ -56,6 +56,8 @@ export async function createApp(options: AppOptions): Promise<App> {
     loggerInstance: logger,
     // One line a request is most of a hot answer's cost; failures are logged where they happen.
     logController: new LogController({ disableRequestLogging: true }),
+    // A logger of its own for each request costs as much as the rest of a hot answer's logging saves.
+    childLoggerFactory: (parent) => parent,
     bodyLimit,
     requestTimeout: 30_000,
     genReqId: () => randomUUID(),

@@ -1,4 +1,3 @@
-import { createLogUpdate } from 'log-update';
 import type { Progress } from '../core/mirror.ts';
 import type { FailureView } from '../wire/mirror.ts';
 import type { Context } from './context.ts';
@@ -52,11 +51,13 @@ const words: Partial<Record<Row['state'], string>> = { present: 'there already',
 const drawEvery = 100;
 
 /** A live line for each image on a terminal, a line for each change of state elsewhere. */
-export function createView(context: Context): View {
+export async function createView(context: Context): Promise<View> {
   return context.stdout.isTTY ? createLiveView(context) : createPlainView(context);
 }
 
-function createLiveView({ stdout, stderr }: Context): View {
+async function createLiveView({ stdout, stderr }: Context): Promise<View> {
+  // Only here: it costs 25 ms.
+  const { createLogUpdate } = await import('log-update');
   const draw = createLogUpdate(stdout);
   const running = new Map<string, Row>();
   const failed = new Map<string, Row>();

@@ -31,7 +31,7 @@ export const mirrorColumns = [
   'exit_code',
 ] as const;
 
-type Row = Omit<Selectable<MirrorsTable>, 'log'>;
+export type MirrorRow = Omit<Selectable<MirrorsTable>, 'log'>;
 
 /** What changes when a mirror moves to another state. */
 export interface Move {
@@ -242,12 +242,12 @@ function newRow(mirror: Mirror) {
   };
 }
 
-function toMirror(row: Row | undefined): Mirror | undefined {
+function toMirror(row: MirrorRow | undefined): Mirror | undefined {
   return row && fromRow(row);
 }
 
 /** A row as the rest of the program knows it. */
-export function fromRow(row: Row): Mirror {
+export function fromRow(row: MirrorRow): Mirror {
   const pinned = row.source_digest === null ? {} : { digest: row.source_digest as Digest };
   return {
     id: row.id,

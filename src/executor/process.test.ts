@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, expect, it } from 'vitest';
 import { describeExecutor } from '../../test/conformance/executor.ts';
+import { startLauncher } from '../lib/launcher.ts';
 import { createProcessExecutor, sweep } from './process.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'dray-run-'));
@@ -12,10 +13,16 @@ const runDir = join(folder, 'run');
 const env = { PATH: process.env['PATH'] ?? '', XDG_DATA_HOME: folder };
 afterAll(() => rmSync(folder, { recursive: true }));
 
+const launcher = startLauncher();
+afterAll(() => launcher.close());
+
+const leftovers = () => (existsSync(runDir) ? readdirSync(runDir) : []);
+const options = { skopeo: 'skopeo', runDir, env };
+describeExecutor('process', () => createProcessExecutor(options), leftovers);
 describeExecutor(
-  'process',
-  () => createProcessExecutor({ skopeo: 'skopeo', runDir, env }),
-  () => (existsSync(runDir) ? readdirSync(runDir) : []),
+  'process by a launcher',
+  () => createProcessExecutor({ ...options, run: launcher.run }),
+  leftovers,
 );
 
 it('says that Skopeo is missing, and how to get it', async () => {

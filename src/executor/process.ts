@@ -2,7 +2,7 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { mkdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { MirrorError } from '../core/errors.ts';
-import { run } from '../lib/spawn.ts';
+import { run as runHere } from '../lib/spawn.ts';
 import type { CopyJob, Endpoint, Executor } from './executor.ts';
 import { authFile, classifyFailure, createOutputReader, type JobFiles, skopeoArguments } from './skopeo.ts';
 
@@ -13,6 +13,8 @@ export interface ProcessExecutorOptions {
   runDir: string;
   /** What a child may see of our environment. */
   env: Record<string, string>;
+  /** How commands are started; a service does not start them itself. */
+  run?: typeof runHere;
 }
 
 /** Debian's place for it; util-linux is there on every system of ours. */
@@ -22,7 +24,12 @@ const setpriv = '/usr/bin/setpriv';
 const countEvery = 200;
 
 /** Runs copies as child processes on this machine. */
-export function createProcessExecutor({ skopeo, runDir, env }: ProcessExecutorOptions): Executor {
+export function createProcessExecutor({
+  skopeo,
+  runDir,
+  env,
+  run = runHere,
+}: ProcessExecutorOptions): Executor {
   return {
     async run(job, onEvent, signal) {
       if (!/^mr-[0-9a-f]+$/.test(job.id)) throw new MirrorError('internal', `${job.id} is no mirror id.`);

@@ -25,21 +25,26 @@ export interface Plan extends Route {
  */
 export async function planRoute(route: Route, looks: Looks, deadline: number): Promise<Plan> {
   const { source, target } = route;
+  const asked = performance.now();
+  // Both registries are asked side by side; what the source says counts first, its failures too.
+  const ahead = looks.look(pinned(target), 'target', deadline);
+  ahead.catch(() => undefined);
   const found = await looks.look(pinned(source), 'source', deadline);
   const { digest } = found;
   if (!digest)
     throw new MirrorError('manifest_unknown', `${formatReference(source)} does not exist at its registry.`, {
       side: 'source',
     });
-  const compare = async (look: Looks['look']) => {
-    const held = await look(pinned(target), 'target', deadline);
-    const tag = await decideTag(route, digest, looks, look, deadline);
+  const compare = async (held: Look, look: Looks['look']) => {
+    const tag = await decideTag(route, digest, held, looks, look, deadline);
     const at = Math.min(found.at, held.at, tag.at);
     const present = held.digest === digest && !tag.sets;
     return { ...route, digest, present, setsTag: tag.sets, held: tag.held ?? held.digest, at };
   };
-  const plan = await compare(looks.look);
-  return plan.present ? plan : compare(looks.lookAgain);
+  const plan = await compare(await ahead, looks.look);
+  // Looks that were made for this call are as good as new ones.
+  if (plan.present || plan.at >= asked) return plan;
+  return compare(await looks.lookAgain(pinned(target), 'target', deadline), looks.lookAgain);
 }
 
 /** The part of a reference that decides what it is: the digest where there is one, else the tag. */
@@ -49,19 +54,22 @@ function pinned(reference: Reference): Reference {
 }
 
 /**
+ * @param looked what the target's pinned part was found to be; for a plain tag that is the tag.
+ *
  * A plain tag at the target follows the source's. With a digest in the reference the tag is an ornament: it is
  * set where it is absent, and moved only if the source's tag still has this digest.
  */
 async function decideTag(
   { source, target }: Route,
   digest: Digest,
+  looked: Look,
   looks: Looks,
   look: Looks['look'],
   deadline: number,
 ): Promise<{ sets: boolean; held?: Digest; at: number }> {
   const { registry, path, tag } = target;
   if (!tag) return { sets: false, at: Infinity };
-  const held = await look({ registry, path, tag }, 'target', deadline);
+  const held = target.digest ? await look({ registry, path, tag }, 'target', deadline) : looked;
   const stands = { ...(held.digest && { held: held.digest }), at: held.at };
   if (held.digest === digest) return { sets: false, ...stands };
   if (!source.digest || !held.digest) return { sets: true, ...stands };
@@ -70,5 +78,5 @@ async function decideTag(
     'source',
     deadline,
   );
-  return { sets: moving.digest === digest, ...stands };
+  return { sets: moving.digest === digest, ...stands, at: Math.min(held.at, moving.at) };
 }

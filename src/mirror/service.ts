@@ -1,4 +1,4 @@
-import { randomBytes } from 'node:crypto';
+import { randomBytes, randomUUID } from 'node:crypto';
 import type { Digest } from '../core/digest.ts';
 import { asMirrorError, MirrorError } from '../core/errors.ts';
 import { isFinal, type Mirror, type MirrorState, noProgress } from '../core/mirror.ts';
@@ -92,6 +92,35 @@ interface Decision {
   present: boolean;
   mirrorId?: string;
   at: number;
+  /** The records of requests that it has answered, by key. */
+  records: Map<string, Promise<string>>;
+}
+
+/** The time in front, so that new rows go to one end of their index; then 122 random bits. */
+function newRequestId(): string {
+  return Date.now().toString(16) + randomUUID().replaceAll('-', '');
+}
+
+/**
+ * One record for all that a key asks while a decision "it is there" stands: they differ in nothing but their ids,
+ * which have a part of their own behind the record's (docs/adr/0004-one-record-while-an-answer-stands.md).
+ */
+async function shareRecord(
+  { records }: Decision,
+  { keyId }: Caller,
+  write: () => Promise<string>,
+): Promise<string> {
+  let written = records.get(keyId);
+  if (!written) {
+    written = write();
+    records.set(keyId, written);
+    written.catch(() => records.delete(keyId));
+  }
+  return `${await written}-${randomUUID().slice(0, 8)}`;
+}
+
+function recordOf(requestId: string): string {
+  return requestId.split('-', 1)[0] ?? '';
 }
 
 /** Decisions "present" that are kept for those who ask again within the freshness. */
@@ -136,16 +165,16 @@ export function createMirrorService(
   async function tryToDecide(route: Route, dryRun: boolean, deadline: number): Promise<Decision> {
     const plan = await planRoute(route, looks, deadline);
     const { digest, at } = plan;
-    const target = formatReference(plan.target);
+    const decision = { target: formatReference(plan.target), digest, at, records: new Map() };
     if (plan.present) {
       const record = await mirrors.onRecord(plan.target, digest);
-      if (record) return { target, digest, present: true, mirrorId: record.id, at };
-      if (await options.isWhole(plan)) return { target, digest, present: true, at };
+      if (record) return { ...decision, present: true, mirrorId: record.id };
+      if (await options.isWhole(plan)) return { ...decision, present: true };
     }
     await refuseForeignOrigin(plan);
-    if (dryRun) return { target, digest, present: false, at };
+    if (dryRun) return { ...decision, present: false };
     const mirror = await startOrJoin(plan);
-    return { target, digest, present: false, mirrorId: mirror.id, at };
+    return { ...decision, present: false, mirrorId: mirror.id };
   }
 
   /** Two sources that map to one target: the second is told so, instead of getting, or replacing, the first. */
@@ -240,19 +269,22 @@ export function createMirrorService(
         throw asMirrorError(error);
       });
       const { target, digest, present: cached, mirrorId } = decision;
-      const requestId = randomBytes(16).toString('hex');
-      const record = {
-        id: requestId,
-        ...(mirrorId && { mirrorId }),
-        keyId: caller.keyId,
-        image,
-        target,
-        digest,
-        cached,
-        dryRun,
-        createdAt: new Date(),
+      const write = async () => {
+        const record = {
+          id: newRequestId(),
+          ...(mirrorId && { mirrorId }),
+          keyId: caller.keyId,
+          image,
+          target,
+          digest,
+          cached,
+          dryRun,
+          createdAt: new Date(),
+        };
+        await untilDeadline(deadline, () => requests.add(record));
+        return record.id;
       };
-      await untilDeadline(deadline, () => requests.add(record));
+      const requestId = cached && !dryRun ? await shareRecord(decision, caller, write) : await write();
       return {
         requestId,
         target,
@@ -262,7 +294,7 @@ export function createMirrorService(
         succeeded: cached || dryRun,
       };
     },
-    request: (requestId) => requests.get(requestId),
+    request: (requestId) => requests.get(recordOf(requestId)),
     mirror: (mirrorId) => mirrors.get(mirrorId),
     mayReadLog: async (mirrorId, caller) => caller.admin || requests.asked(mirrorId, caller.keyId),
     log: async (mirrorId) => (await mirrors.log(mirrorId)) ?? '',

@@ -48,7 +48,7 @@ describe('a mirror request', () => {
     const { status, body } = await world.call<ContainerAnswer>('POST', '/v1alpha2/container', nextflow());
     expect(status).toBe(200);
     expect(body).toEqual({
-      requestId: expect.stringMatching(/^[0-9a-f]{32}$/) as string,
+      requestId: expect.stringMatching(/^[0-9a-f]{43}$/) as string,
       targetImage: `${world.target.host}/nf/lib/app:1`,
       containerImage: `${world.target.host}/nf/lib/app:1`,
       buildId: expect.stringMatching(/^mr-[0-9a-f]{32}$/) as string,

@@ -54,7 +54,7 @@ async function mirror(context: Context, images: string[], options: MirrorOptions
   const service = await locateService(context, options);
   if (!service && !options.wait)
     stderr.write('No service runs: the copies are made here, so this command waits for them.\n');
-  const view = options.json ? undefined : createView(context);
+  const view = options.json ? undefined : await createView(context);
   const rows = [...new Set(images)].map((image): Row => ({
     image,
     state: 'waiting',
