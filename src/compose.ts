@@ -2,7 +2,7 @@ import { rename, statfs, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Config, ConfigError } from './config.ts';
 import { asMirrorError } from './core/errors.ts';
-import type { KeyStore } from './core/key.ts';
+import { type KeyStore, newKey } from './core/key.ts';
 import { probeSkopeo } from './executor/probe.ts';
 import { createProcessExecutor, sweep } from './executor/process.ts';
 import { createDockerConfigKeychain } from './keychain/docker-config.ts';
@@ -12,7 +12,7 @@ import type { Launcher } from './lib/launcher.ts';
 import { createLocalMirror, type LocalMirror } from './mirror/local.ts';
 import { createLooks } from './mirror/look.ts';
 import { deadlineIn, untilDeadline } from './mirror/retry.ts';
-import { readTree } from './mirror/tree.ts';
+import { isWhole } from './mirror/tree.ts';
 import { createWorker, type Tools } from './mirror/worker.ts';
 import { createRegistry } from './registry/client.ts';
 import type { Registry } from './registry/registry.ts';
@@ -124,7 +124,7 @@ export async function startService(config: Config): Promise<Service> {
     const mirrors = mirrorStore.createMirrorStore(database.kysely);
     const keys = keyStore.createKeyStore(database.kysely);
     const queue = await queues.openQueue(database, config.skopeo.timeLimit, onError);
-    closing.unshift(() => queue.stop());
+    closing.unshift(() => queue.close());
     const service = services.createMirrorService({
       mirrors,
       requests: requestStore.createRequestStore(database.kysely),
@@ -135,10 +135,10 @@ export async function startService(config: Config): Promise<Service> {
         knowsRegistry: mirrors.knowsRegistry,
       }),
       worker: createWorker(tools, mirrors.superseded),
-      isWhole: async ({ target, digest }) => {
-        const signal = AbortSignal.timeout(config.submitBudget * 1000);
-        const credential = await tools.keychain.resolve(target, signal);
-        return readTree(tools.registry, target, digest, { credential, signal }).then(Boolean, () => false);
+      isWhole: async ({ target, digest }, deadline) => {
+        const signal = AbortSignal.timeout(Math.max(1, Math.ceil(deadline - performance.now())));
+        const access = { credential: await tools.keychain.resolve(target, signal), signal };
+        return isWhole(tools.registry, target, digest, access);
       },
       overwrite: config.overwrite,
       freshness: config.freshness,
@@ -164,13 +164,14 @@ export async function startService(config: Config): Promise<Service> {
       url: () => url,
       logger,
     });
-    closing.unshift(() => app.close());
+    // Answers that are under way may still add jobs; nobody takes any more.
+    closing.unshift(() => Promise.all([queue.release(), app.close()]));
     const firstKey = config.apiKey === undefined ? await makeFirstKey(keys, config) : undefined;
-    await service.start(config.copies);
     const address = await app.listen({ host: config.host, port: config.port }).catch((error: unknown) => {
       throw explainListen(error, config);
     });
     url ||= address;
+    await service.start(config.copies);
     return {
       url: address,
       firstKey,
@@ -205,14 +206,14 @@ export async function openKeys(config: Config): Promise<{ keys: KeyStore; close(
   return { keys: createKeyStore(database.kysely), close: () => database.close() };
 }
 
-async function makeFirstKey(keys: KeyStore, config: Config): Promise<string | undefined> {
-  if ((await keys.list()).length > 0) return undefined;
-  const { key } = await keys.create('first start', true);
-  const path = config.keyFile;
-  // Whole or not at all, and never readable by others in between.
-  await writeFile(`${path}.new`, `${key}\n`, { mode: 0o600, flag: 'w' });
-  await rename(`${path}.new`, path);
-  return path;
+/** The file comes first, whole or not at all: a key that nobody knows would lock everybody out. */
+async function makeFirstKey(keys: KeyStore, { keyFile }: Config): Promise<string | undefined> {
+  if ((await keys.list()).some(({ admin, revokedAt }) => admin && !revokedAt)) return undefined;
+  const key = newKey();
+  await writeFile(`${keyFile}.new`, `${key}\n`, { mode: 0o600, flag: 'w' });
+  await rename(`${keyFile}.new`, keyFile);
+  await keys.create('first start', true, key);
+  return keyFile;
 }
 
 /** Bytes that must be free for a copy to be accepted: its auth files, its log and its records. */

@@ -4,6 +4,7 @@ import { dirname, join, resolve } from 'node:path';
 import { parseDocument } from 'yaml';
 import { z } from 'zod';
 import { parseRegistry } from './core/reference.ts';
+import type { ProxySettings } from './lib/http.ts';
 
 const seconds = (what: string) => z.number().nonnegative().describe(`${what}, in seconds`);
 
@@ -40,10 +41,13 @@ const fileSchema = z.strictObject({
     .url({ protocol: /^postgres(?:ql)?$/ })
     .optional()
     .describe('PostgreSQL; absent: embedded in the data folder (DRAY_DATABASE_URL)'),
-  freshness: seconds('How old a look at source and target may be when an image is said to be there').default(
-    5,
-  ),
-  submitBudget: seconds('How long a submit may wait for a registry that is down for a moment').default(10),
+  freshness: seconds('How old a look at source and target may be when an image is said to be there')
+    .max(86_400)
+    .default(5),
+  submitBudget: seconds('How long a submit may wait for a registry that is down for a moment')
+    .min(1)
+    .max(300)
+    .default(10),
   overwrite: z
     .enum(['same-origin', 'always'])
     .default('same-origin')
@@ -52,7 +56,8 @@ const fileSchema = z.strictObject({
   skopeo: z
     .strictObject({
       path: z.string().min(1).default('skopeo').describe('Command or path of Skopeo'),
-      timeLimit: seconds('How long one copy may take').default(3600),
+      // The queue's jobs live a day at most.
+      timeLimit: seconds('How long one copy may take').min(1).max(85_000).default(3600),
     })
     .prefault({}),
   dockerConfig: z
@@ -64,12 +69,6 @@ const fileSchema = z.strictObject({
 });
 
 export type RegistryEntry = z.infer<typeof registry>;
-
-export interface ProxySettings {
-  http?: string | undefined;
-  https?: string | undefined;
-  no?: string | undefined;
-}
 
 export interface Config extends z.infer<typeof fileSchema> {
   /** DRAY_API_KEY: an administrator key accepted as is; for a client, the key it sends. */

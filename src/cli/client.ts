@@ -40,12 +40,17 @@ export async function findService(
     signal: AbortSignal.any([signal, AbortSignal.timeout(limits.probe)]),
   }).catch((error: unknown) => {
     signal.throwIfAborted();
-    if (named === undefined) return undefined;
+    // Only a closed port says that none runs: a busy one must not make us copy beside it.
+    const { code } = ((error as Error).cause ?? {}) as NodeJS.ErrnoException;
+    if (named === undefined && code === 'ECONNREFUSED') return undefined;
     throw away(base, error);
   });
   if (!health) return undefined;
   const info = (await health.json().catch(() => undefined)) as { serviceInfo?: unknown } | undefined;
-  if (info?.serviceInfo) return createClient(base, await readKey(config, keyFile), signal);
+  // The key of this machine's service is for that one only, not for whatever a --url names.
+  const own = [localUrl(config), config.url].some((each) => each?.replace(/\/+$/, '') === base);
+  if (info?.serviceInfo)
+    return createClient(base, config.apiKey ?? (own ? await readKey(keyFile) : undefined), signal);
   if (named === undefined) return undefined;
   throw new MirrorError('protocol', `What answers at ${base} is no Dray.`, {
     remedy: 'Check --url or DRAY_URL.',
@@ -58,8 +63,8 @@ function localUrl({ host, port }: Config): string {
   return `http://${reachable.includes(':') ? `[${reachable}]` : reachable}:${port}`;
 }
 
-async function readKey({ apiKey }: Config, keyFile: string): Promise<string | undefined> {
-  return apiKey ?? (await readFile(keyFile, 'utf8').catch(() => undefined))?.trim();
+async function readKey(keyFile: string): Promise<string | undefined> {
+  return (await readFile(keyFile, 'utf8').catch(() => undefined))?.trim();
 }
 
 function away(base: string, cause: unknown): MirrorError {

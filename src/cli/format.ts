@@ -1,4 +1,5 @@
 import { styleText } from 'node:util';
+import { formatBytes } from '../core/bytes.ts';
 import type { FailureView, MirrorView } from '../wire/mirror.ts';
 
 type Colour = 'red' | 'green' | 'yellow' | 'blue' | 'dim' | 'bold';
@@ -6,18 +7,6 @@ type Colour = 'red' | 'green' | 'yellow' | 'blue' | 'dim' | 'bold';
 /** Colours text where the stream is a terminal that shows colours; Node heeds NO_COLOR and TERM for us. */
 export function paint(stream: NodeJS.WriteStream, colour: Colour, text: string): string {
   return styleText(colour, text, { stream });
-}
-
-/** `0 B`, `28.1 MB`: decimal units, as registries and Docker count. */
-export function formatBytes(bytes: number): string {
-  const units = ['B', 'kB', 'MB', 'GB', 'TB'];
-  let value = bytes;
-  let unit = 0;
-  while (value >= 999.95 && unit < units.length - 1) {
-    value /= 1000;
-    unit++;
-  }
-  return `${unit === 0 ? value : value.toFixed(1)} ${units[unit] ?? ''}`;
 }
 
 /** `0.3 s`, `59.9 s`, `3:07`, `1:00:05`. */

@@ -1,4 +1,4 @@
-import { createHash, hash } from 'node:crypto';
+import { hash } from 'node:crypto';
 
 /** Algorithms that the OCI image spec registers, with the length of their hex form. */
 const algorithms: Record<string, number> = { sha256: 64, sha512: 128 };
@@ -20,15 +20,4 @@ export function isDigest(value: string): value is Digest {
 export function digestOf(bytes: Uint8Array, like: Digest = 'sha256:'): Digest {
   const algorithm = like.slice(0, like.indexOf(':'));
   return `${algorithm}:${hash(algorithm, bytes, 'hex')}`;
-}
-
-/** Hashes a stream without holding it, with the algorithm of `like` (default sha256). */
-export async function digestOfStream(
-  stream: AsyncIterable<Uint8Array>,
-  like: Digest = 'sha256:',
-): Promise<Digest> {
-  const algorithm = like.slice(0, like.indexOf(':'));
-  const hasher = createHash(algorithm);
-  for await (const chunk of stream) hasher.update(chunk);
-  return `${algorithm}:${hasher.digest('hex')}`;
 }

@@ -32,7 +32,7 @@ export const catalogue = {
     remedy: 'Pass a key made with `dray keys create` as the access token.',
   },
   forbidden: { retryable: false, remedy: "Ask an administrator, or use an administrator's key." },
-  unknown_id: { retryable: false, remedy: 'Check the id; records are removed after their retention time.' },
+  unknown_id: { retryable: false, remedy: 'Check the id.' },
 
   manifest_unknown: { retryable: false, remedy: 'Check that the image, its tag or its digest exists.' },
   blob_unknown: {
@@ -88,7 +88,6 @@ export const catalogue = {
     retryable: true,
     remedy: 'Try again; check the database that DRAY_DATABASE_URL names.',
   },
-  shutting_down: { retryable: true, remedy: 'Try again in a moment.' },
   internal: { retryable: true, remedy: 'This is a fault in Dray: please report it with the log.' },
 } as const satisfies Record<string, Entry>;
 

@@ -13,7 +13,8 @@ export interface Key {
 
 /** Where keys are kept; only their hashes are. */
 export interface KeyStore {
-  create(name: string, admin: boolean): Promise<{ record: Key; key: string }>;
+  /** @param key a new one, unless it is given. */
+  create(name: string, admin: boolean, key?: string): Promise<{ record: Key; key: string }>;
   list(): Promise<Key[]>;
   /** Undefined when there is no such key; revoking twice changes nothing. */
   revoke(id: string): Promise<Key | undefined>;

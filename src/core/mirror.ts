@@ -6,18 +6,9 @@ import type { Reference } from './reference.ts';
 export const mirrorStates = ['queued', 'copying', 'done', 'failed', 'cancelled'] as const;
 export type MirrorState = (typeof mirrorStates)[number];
 
-/** Every move that a mirror may make. A move that is not here is a fault of the program. */
-export const transitions: Record<MirrorState, readonly MirrorState[]> = {
-  queued: ['copying', 'failed', 'cancelled'],
-  // Back to queued: a failure that passes by itself, or a service that stopped in mid-copy.
-  copying: ['queued', 'done', 'failed', 'cancelled'],
-  done: [],
-  failed: [],
-  cancelled: [],
-};
-
+/** Whether nothing more becomes of it. */
 export function isFinal(state: MirrorState): boolean {
-  return transitions[state].length === 0;
+  return state === 'done' || state === 'failed' || state === 'cancelled';
 }
 
 /** What a running copy is busy with. */

@@ -15,7 +15,9 @@ export function classifyDatabaseError(error: unknown): unknown {
     ['ECONNREFUSED', 'ECONNRESET', 'EPIPE', 'ETIMEDOUT', 'ENOTFOUND', 'EAI_AGAIN', 'ENOENT'].includes(
       code ?? '',
     ) ||
-    /Connection terminated|timeout exceeded when trying to connect|PGlite is closed/.test(message ?? '');
+    /Connection terminated|Query read timeout|timeout exceeded when trying to connect|PGlite is closed/.test(
+      message ?? '',
+    );
   return lost
     ? new MirrorError('database_unavailable', 'The database does not answer.', { cause: error })
     : error;

@@ -6,9 +6,8 @@ import type { KeysTable, Schema } from './schema.ts';
 
 export function createKeyStore(kysely: Kysely<Schema>): KeyStore {
   return {
-    create: (name, admin) =>
+    create: (name, admin, key = newKey()) =>
       guarded(async () => {
-        const key = newKey();
         const record = { id: `key-${randomBytes(4).toString('hex')}`, name, admin, createdAt: new Date() };
         await kysely
           .insertInto('keys')

@@ -1,7 +1,7 @@
 import { type Kysely, type Selectable, sql } from 'kysely';
 import type { Digest } from '../core/digest.ts';
 import type { Failure } from '../core/errors.ts';
-import { type Mirror, type MirrorState, type Phase, type Progress, transitions } from '../core/mirror.ts';
+import { isFinal, type Mirror, type MirrorState, type Phase, type Progress } from '../core/mirror.ts';
 import type { Reference } from '../core/reference.ts';
 import { guarded } from './errors.ts';
 import type { MirrorsTable, Schema } from './schema.ts';
@@ -31,13 +31,24 @@ export const mirrorColumns = [
   'exit_code',
 ] as const;
 
-export type MirrorRow = Omit<Selectable<MirrorsTable>, 'log'>;
+export type MirrorRow = Omit<Selectable<MirrorsTable>, 'log' | 'claims'>;
 
-/** What changes when a mirror moves to another state. */
-export interface Move {
+/** The right to work on a mirror, until somebody else claims it. */
+export interface Claim {
+  /** As it was when it was claimed. */
+  mirror: Mirror;
+  number: number;
+}
+
+/** What may become of a mirror that is being copied. */
+export type Settled = Exclude<MirrorState, 'copying'>;
+
+export interface Settlement {
   at: Date;
   failure?: Failure;
   exitCode?: number;
+  /** The try does not count: it was stopped, it has not failed. */
+  uncounted?: boolean;
 }
 
 export interface Page {
@@ -145,32 +156,50 @@ export function createMirrorStore(kysely: Kysely<Schema>) {
         }),
       ),
 
-    /** Moves a mirror if its present state allows it; returns whether it did. */
-    move: (id: string, to: MirrorState, { at, failure, exitCode }: Move) =>
+    /**
+     * Claims a mirror that is under way for one try; a claim by somebody who is gone ends with that.
+     * @returns undefined when it has ended.
+     */
+    claim: (id: string, at: Date): Promise<Claim | undefined> =>
       guarded(async () => {
-        const from = (Object.keys(transitions) as MirrorState[]).filter((state) =>
-          transitions[state].includes(to),
-        );
+        const row = await kysely
+          .updateTable('mirrors')
+          .set({
+            state: 'copying',
+            phase: 'planning',
+            failure: null,
+            attempts: sql<number>`attempts + 1`,
+            claims: sql<number>`claims + 1`,
+            started_at: sql<Date>`coalesce(started_at, ${at})`,
+          })
+          .where('id', '=', id)
+          .where('state', 'in', ['queued', 'copying'])
+          .returning([...mirrorColumns, 'claims'])
+          .executeTakeFirst();
+        return row && { mirror: fromRow(row), number: row.claims };
+      }),
+
+    /** Ends a claim; returns false, and changes nothing, when it is another's by now. */
+    settle: ({ mirror, number }: Claim, to: Settled, { at, failure, exitCode, uncounted }: Settlement) =>
+      guarded(async () => {
         const result = await kysely
           .updateTable('mirrors')
           .set({
             state: to,
-            phase: to === 'copying' ? 'planning' : null,
+            phase: null,
             failure: failure ? JSON.stringify(failure) : null,
-            ...(exitCode !== undefined && { exit_code: exitCode }),
-            ...(to === 'copying' && {
-              attempts: sql<number>`attempts + 1`,
-              started_at: sql<Date>`coalesce(started_at, ${at})`,
-            }),
-            ...(transitions[to].length === 0 && { finished_at: at }),
+            exit_code: exitCode ?? null,
+            ...(uncounted && { attempts: sql<number>`attempts - 1` }),
+            ...(isFinal(to) && { finished_at: at }),
           })
-          .where('id', '=', id)
-          .where('state', 'in', from)
+          .where('id', '=', mirror.id)
+          .where('state', '=', 'copying')
+          .where('claims', '=', number)
           .executeTakeFirst();
         return result.numUpdatedRows > 0n;
       }),
 
-    progress: (id: string, phase: Phase, progress: Progress) =>
+    progress: ({ mirror, number }: Claim, phase: Phase, progress: Progress) =>
       guarded(async () => {
         await kysely
           .updateTable('mirrors')
@@ -181,8 +210,9 @@ export function createMirrorStore(kysely: Kysely<Schema>) {
             bytes_done: progress.bytesDone,
             bytes_total: progress.bytesTotal,
           })
-          .where('id', '=', id)
+          .where('id', '=', mirror.id)
           .where('state', '=', 'copying')
+          .where('claims', '=', number)
           .execute();
       }),
 

@@ -8,6 +8,11 @@ import { type Lock, LockedError, takeLock } from '../lib/lock.ts';
 import { classifyDatabaseError } from './errors.ts';
 import type { Schema } from './schema.ts';
 
+/**
+ * For every pool on PostgreSQL: a server that takes a statement and never answers is as good as gone (milliseconds).
+ */
+export const poolOptions = { query_timeout: 10_000, connectionTimeoutMillis: 5000, keepAlive: true };
+
 /** An open, migrated database. */
 export interface Database {
   kysely: Kysely<Schema>;

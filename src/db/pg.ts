@@ -1,6 +1,6 @@
 import { Kysely, PostgresDialect } from 'kysely';
 import pg from 'pg';
-import type { Database } from './open.ts';
+import { type Database, poolOptions } from './open.ts';
 import type { Schema } from './schema.ts';
 
 /** Opens a pool on PostgreSQL (14 or later). */
@@ -9,8 +9,8 @@ export function openPg(url: string): Database {
     connectionString: url,
     max: 10,
     application_name: 'dray',
-    // A request must be answered (503) while the server is away, not hang on a connect.
-    connectionTimeoutMillis: 5000,
+    // A request must be answered (503) while the server is away, and not hang.
+    ...poolOptions,
     types: {
       // int8 comes as a string by default; our byte counts fit a double.
       getTypeParser: (oid, format): unknown =>

@@ -21,6 +21,8 @@ export interface MirrorsTable {
   bytes_done: Generated<number>;
   bytes_total: Generated<number>;
   attempts: Generated<number>;
+  /** How often it was claimed: who holds an older claim than the last may change nothing any more. */
+  claims: Generated<number>;
   created_at: Time;
   started_at: Time | null;
   finished_at: Time | null;

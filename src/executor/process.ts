@@ -2,8 +2,9 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { mkdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { MirrorError } from '../core/errors.ts';
+import { createKeyedMutex } from '../lib/mutex.ts';
 import { run as runHere } from '../lib/spawn.ts';
-import type { CopyJob, Endpoint, Executor } from './executor.ts';
+import type { CopyEvent, CopyJob, Endpoint, Executor } from './executor.ts';
 import { authFile, classifyFailure, createOutputReader, type JobFiles, skopeoArguments } from './skopeo.ts';
 
 export interface ProcessExecutorOptions {
@@ -30,47 +31,50 @@ export function createProcessExecutor({
   env,
   run = runHere,
 }: ProcessExecutorOptions): Executor {
+  // A claim that was lost may still be stopping its Skopeo when the next one starts: never two in one folder.
+  const jobs = createKeyedMutex();
   return {
-    async run(job, onEvent, signal) {
-      if (!/^mr-[0-9a-f]+$/.test(job.id)) throw new MirrorError('internal', `${job.id} is no mirror id.`);
-      const folder = join(runDir, job.id);
-      const limit = AbortSignal.timeout(job.timeLimit * 1000);
-      const output = createOutputReader();
-      let counter: NodeJS.Timeout | undefined;
-      try {
-        const files = await writeFiles(folder, job);
-        // Its own empty home: Skopeo looks there for logins that are not this job's.
-        const childEnv = { ...env, HOME: folder };
-        const exit = await run(...dyingWithUs(skopeo, skopeoArguments(job, files)), {
-          env: childEnv,
-          signal: AbortSignal.any([signal, limit]),
-          onLine: (text) => output.read(text).forEach(onEvent),
-          onStart: (pid) => {
-            counter = setInterval(() => {
-              const bytes = bytesSent(pid);
-              if (bytes !== undefined) onEvent({ type: 'sent', bytes });
-            }, countEvery);
-          },
-        });
-        if (exit.code !== undefined) onEvent({ type: 'exit', code: exit.code });
-        if (exit.code === 0) return;
-        if (signal.aborted) throw new MirrorError('cancelled', 'The copy was stopped.');
-        if (limit.aborted)
-          throw new MirrorError('time_limit', `The copy took longer than ${job.timeLimit} s.`);
-        if (exit.code === 127 && output.fatal() === '') throw missing(skopeo);
-        throw classifyFailure(
-          output.fatal(),
-          job,
-          exit.signal ? `by ${exit.signal}` : `with status ${exit.code}`,
-        );
-      } catch (error) {
-        throw (error as NodeJS.ErrnoException).code === 'ENOENT' ? missing(skopeo, error) : error;
-      } finally {
-        clearInterval(counter);
-        await rm(folder, { recursive: true, force: true });
-      }
-    },
+    run: (job, onEvent, signal) => jobs.run(job.id, () => copy(job, onEvent, signal)),
   };
+
+  async function copy(job: CopyJob, onEvent: (event: CopyEvent) => void, signal: AbortSignal): Promise<void> {
+    if (!/^mr-[0-9a-f]+$/.test(job.id)) throw new MirrorError('internal', `${job.id} is no mirror id.`);
+    const folder = join(runDir, job.id);
+    const limit = AbortSignal.timeout(job.timeLimit * 1000);
+    const output = createOutputReader();
+    let counter: NodeJS.Timeout | undefined;
+    try {
+      const files = await writeFiles(folder, job);
+      // Its own empty home: Skopeo looks there for logins that are not this job's.
+      const childEnv = { ...env, HOME: folder };
+      const exit = await run(...dyingWithUs(skopeo, skopeoArguments(job, files)), {
+        env: childEnv,
+        signal: AbortSignal.any([signal, limit]),
+        onLine: (text) => output.read(text).forEach(onEvent),
+        onStart: (pid) => {
+          counter = setInterval(() => {
+            const bytes = bytesSent(pid);
+            if (bytes !== undefined) onEvent({ type: 'sent', bytes });
+          }, countEvery);
+        },
+      });
+      if (exit.code !== undefined) onEvent({ type: 'exit', code: exit.code });
+      if (exit.code === 0) return;
+      if (signal.aborted) throw new MirrorError('cancelled', 'The copy was stopped.');
+      if (limit.aborted) throw new MirrorError('time_limit', `The copy took longer than ${job.timeLimit} s.`);
+      if (exit.code === 127 && output.fatal() === '') throw missing(skopeo);
+      throw classifyFailure(
+        output.fatal(),
+        job,
+        exit.signal ? `by ${exit.signal}` : `with status ${exit.code}`,
+      );
+    } catch (error) {
+      throw (error as NodeJS.ErrnoException).code === 'ENOENT' ? missing(skopeo, error) : error;
+    } finally {
+      clearInterval(counter);
+      await rm(folder, { recursive: true, force: true });
+    }
+  }
 }
 
 function missing(skopeo: string, cause?: unknown): MirrorError {

@@ -122,6 +122,8 @@ function cleanText(text: string): string {
 // In this order: the first that fits wins. The texts are those of Skopeo 1.9.3 and of containers/image, and of
 // the registries behind them; failures.test.ts says how each was provoked.
 const causes: [RegExp, ErrorCode][] = [
+  // Skopeo 1.9.3 knows no IPv6 address as a registry.
+  [/invalid reference format/i, 'invalid_reference'],
   [/Source image rejected/i, 'denied'],
   [/no space left on device|disk quota exceeded/i, 'disk_full'],
   [/toomanyrequests|too many requests|\b429\b/i, 'rate_limited'],

@@ -31,8 +31,10 @@ process.on('message', (order: Order) => {
   })
     .then(
       (exit) => report({ id, exit }),
-      ({ message, code }: NodeJS.ErrnoException) =>
-        report({ id, message, ...(code !== undefined && { code }) }),
+      (error: unknown) => {
+        const { message, code } = error as NodeJS.ErrnoException;
+        return report({ id, message, ...(code !== undefined && { code }) });
+      },
     )
     .finally(() => running.delete(id));
 });

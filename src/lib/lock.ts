@@ -55,7 +55,8 @@ function flock(file: FileHandle): Promise<boolean | undefined> {
   });
 }
 
-function isAlive(pid: number): boolean {
+/** Whether another process with this id runs. */
+export function isAlive(pid: number): boolean {
   if (pid === process.pid) return false;
   try {
     process.kill(pid, 0);

@@ -54,6 +54,7 @@ export function createLooks(options: LooksOptions): Looks {
         try {
           const credential = await keychain.resolve(reference, signal);
           const found = await registry.resolve(reference, { credential, signal });
+          if (heard.size >= cacheLimit) heard.clear();
           heard.add(host);
           return { digest: found?.digest, at };
         } catch (error) {

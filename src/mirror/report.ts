@@ -1,5 +1,4 @@
-import type { Mirror } from '../core/mirror.ts';
-import type { MirrorStore } from '../db/mirrors.ts';
+import type { Claim, MirrorStore } from '../db/mirrors.ts';
 import { createTracker } from './tracker.ts';
 import type { Listener } from './worker.ts';
 
@@ -16,8 +15,9 @@ export interface Report extends Listener {
   close(complete: boolean): Promise<void>;
 }
 
-export function createReport(mirror: Mirror, store: MirrorStore, onError: (error: unknown) => void): Report {
+export function createReport(claim: Claim, store: MirrorStore, onError: (error: unknown) => void): Report {
   const tracker = createTracker();
+  const { mirror } = claim;
   let phase = mirror.phase ?? 'planning';
   let lines: string[] = [];
   let logged = 0;
@@ -29,7 +29,7 @@ export function createReport(mirror: Mirror, store: MirrorStore, onError: (error
     timer = undefined;
     const text = lines.join('');
     lines = [];
-    if (changed) await store.progress(mirror.id, phase, tracker.progress());
+    if (changed) await store.progress(claim, phase, tracker.progress());
     changed = false;
     if (text) await store.appendLog(mirror.id, text);
   }

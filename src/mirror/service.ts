@@ -2,8 +2,8 @@ import { randomBytes, randomUUID } from 'node:crypto';
 import type { Digest } from '../core/digest.ts';
 import { asMirrorError, MirrorError } from '../core/errors.ts';
 import { isFinal, type Mirror, type MirrorState, noProgress } from '../core/mirror.ts';
-import { formatReference, formatRepository } from '../core/reference.ts';
-import type { MirrorStore } from '../db/mirrors.ts';
+import { formatReference, formatRepository, type Reference } from '../core/reference.ts';
+import type { Claim, MirrorStore } from '../db/mirrors.ts';
 import type { RequestRecord, RequestStore } from '../db/requests.ts';
 import { createKeyedMutex } from '../lib/mutex.ts';
 import type { Queue } from '../queue/queue.ts';
@@ -71,8 +71,8 @@ export interface ServiceOptions {
   queue: Queue;
   looks: Looks;
   worker: Worker;
-  /** Whether the target holds the whole tree of a digest that we have no record of. */
-  isWhole: (plan: Plan) => Promise<boolean>;
+  /** Whether the target, which has the digest, has all the manifests under it. */
+  isWhole: (plan: Plan, deadline: number) => Promise<boolean>;
   overwrite: 'same-origin' | 'always';
   /** Seconds for which an answer "it is there" may be given again. */
   freshness: number;
@@ -119,6 +119,11 @@ async function shareRecord(
   return `${await written}-${randomUUID().slice(0, 8)}`;
 }
 
+/** Where two sources could meet: one tag of a target, whatever digest is asked for with it. */
+function tagged({ registry, path, tag, digest }: Reference): string {
+  return formatReference({ registry, path, ...(tag ? { tag } : digest && { digest }) });
+}
+
 function recordOf(requestId: string): string {
   return requestId.split('-', 1)[0] ?? '';
 }
@@ -144,7 +149,7 @@ export function createMirrorService(
     let decision = underWay.get(key);
     if (!decision) {
       const route = routeOf(submission.image, submission.repository);
-      decision = targets.run(formatReference(route.target), () => consider(route, false, deadline));
+      decision = targets.run(tagged(route.target), () => consider(route, false, deadline));
       underWay.set(key, decision);
       const done = () => void underWay.delete(key);
       decision.then((made) => {
@@ -166,10 +171,9 @@ export function createMirrorService(
     const plan = await planRoute(route, looks, deadline);
     const { digest, at } = plan;
     const decision = { target: formatReference(plan.target), digest, at, records: new Map() };
-    if (plan.present) {
+    if (plan.present && (await options.isWhole(plan, deadline))) {
       const record = await mirrors.onRecord(plan.target, digest);
-      if (record) return { ...decision, present: true, mirrorId: record.id };
-      if (await options.isWhole(plan)) return { ...decision, present: true };
+      return { ...decision, present: true, ...(record && { mirrorId: record.id }) };
     }
     await refuseForeignOrigin(plan);
     if (dryRun) return { ...decision, present: false };
@@ -216,19 +220,14 @@ export function createMirrorService(
 
   /** One claim of one mirror's job. Rejects to give the job back. */
   async function work(mirrorId: string, signal: AbortSignal): Promise<void> {
-    const found = await mirrors.get(mirrorId);
-    if (!found || isFinal(found.state)) return;
-    // Still "copying": the process that had it is gone.
-    if (found.state === 'copying') await mirrors.move(mirrorId, 'queued', { at: new Date() });
-    if (!(await mirrors.move(mirrorId, 'copying', { at: new Date() }))) return;
-    const mirror: Mirror = { ...found, state: 'copying', attempts: found.attempts + 1 };
-    const report = createReport(mirror, mirrors, options.onError);
-    report.note(
-      `Copying ${formatReference(mirror.source)} to ${formatReference(mirror.target)}, ${mirror.digest}.`,
-    );
+    const claim = await mirrors.claim(mirrorId, new Date());
+    if (!claim) return;
+    const { source, target, digest } = claim.mirror;
+    const report = createReport(claim, mirrors, options.onError);
+    report.note(`Copying ${formatReference(source)} to ${formatReference(target)}, ${digest}.`);
     let failure: MirrorError | undefined;
     try {
-      await worker.run(mirror, report, signal);
+      await worker.run(claim.mirror, report, signal);
       report.note('Done: the target holds the same digest.');
     } catch (caught) {
       failure = asMirrorError(caught);
@@ -236,28 +235,29 @@ export function createMirrorService(
       report.note(`${failure.code}: ${failure.message}`);
     }
     await report.close(!failure);
-    await settle(mirror, failure, report.exitCode, signal);
+    await settle(claim, failure, report.exitCode, signal);
   }
 
   async function settle(
-    mirror: Mirror,
+    claim: Claim,
     failure: MirrorError | undefined,
     exitCode: number | undefined,
     signal: AbortSignal,
   ): Promise<void> {
+    const { mirror } = claim;
     const outcome = { at: new Date(), ...(exitCode !== undefined && { exitCode }) };
     if (!failure) {
-      await mirrors.move(mirror.id, 'done', outcome);
-      return options.onOutcome(mirror);
+      if (await mirrors.settle(claim, 'done', outcome)) options.onOutcome(mirror);
+      return;
     }
-    // Stopped by us: nothing has failed, and the next process goes on.
+    // Stopped by us, or the claim was lost: nothing has failed, and whoever claims it next goes on.
     const stopped = signal.aborted;
-    if (!stopped) options.onOutcome(mirror, failure);
     const again = stopped || (failure.retryable && mirror.attempts < maxAttempts);
-    await mirrors.move(mirror.id, again ? 'queued' : 'failed', {
+    const settled = await mirrors.settle(claim, again ? 'queued' : 'failed', {
       ...outcome,
-      ...(!stopped && { failure: failure.toFailure() }),
+      ...(stopped ? { uncounted: true } : { failure: failure.toFailure() }),
     });
+    if (settled && !stopped) options.onOutcome(mirror, failure);
     if (again) throw failure;
   }
 

@@ -1,6 +1,6 @@
 import type { Digest } from '../core/digest.ts';
 import { isDigest } from '../core/digest.ts';
-import { MirrorError } from '../core/errors.ts';
+import { asMirrorError, MirrorError } from '../core/errors.ts';
 import { formatRepository, type Repository } from '../core/reference.ts';
 import { inParallel } from '../lib/parallel.ts';
 import type { Access, Manifest, Registry } from '../registry/registry.ts';
@@ -58,6 +58,27 @@ export async function readTree(
     tree.manifests.set(child, manifest);
   });
   return tree;
+}
+
+/**
+ * Whether every manifest under a digest is there. What we can't read, an index inside an index, counts as whole:
+ * its digest is there, and more can't be known.
+ * @throws MirrorError, on the target's side, when the registry does not tell.
+ */
+export async function isWhole(
+  registry: Registry,
+  repository: Repository,
+  digest: Digest,
+  access: Access,
+): Promise<boolean> {
+  try {
+    return (await readTree(registry, repository, digest, access)) !== undefined;
+  } catch (caught) {
+    const error = asMirrorError(caught);
+    if (error.code === 'unsupported_manifest') return true;
+    if (error.code === 'manifest_unknown') return false;
+    throw error.at('target');
+  }
 }
 
 /** Notes the blobs of a manifest; returns the entries of an index. */

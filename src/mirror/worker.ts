@@ -18,6 +18,9 @@ export interface Tools {
   timeLimit: number;
 }
 
+/** Seconds that reading the target before and after the copy, and the tag, may take. */
+const checkLimit = 300;
+
 /** Hears how a copy goes. */
 export interface Listener {
   phase(phase: Phase): void;
@@ -115,14 +118,13 @@ export function createWorker(tools: Tools, superseded: (mirror: Mirror) => Promi
     await tags.run(formatReference(tagged), async () => {
       const before = await onSide('target', () => registry.resolve(tagged, to));
       if (before?.digest === digest) return;
-      if (source.digest && before) {
+      // Where the reference is pinned, or a later mirror has set the tag already, the source's tag decides.
+      if ((source.digest && before) || (await superseded(mirror))) {
         const { registry: host, path } = source;
         const moving = await onSide('source', () => registry.resolve({ registry: host, path, tag }, from));
         if (moving?.digest !== digest)
           return listener.note(`The tag ${tag} stays as it is: the source's points elsewhere by now.`);
       }
-      if (await superseded(mirror))
-        return listener.note(`The tag ${tag} stays as it is: a later mirror has already moved it on.`);
       listener.phase('tagging');
       await onSide('target', () => registry.putManifest(target, tag, root, to));
       const after = await onSide('target', () => registry.resolve(tagged, to));
@@ -136,7 +138,10 @@ export function createWorker(tools: Tools, superseded: (mirror: Mirror) => Promi
   }
 
   return {
-    async run(mirror, listener, signal) {
+    async run(mirror, listener, stop) {
+      // A registry that answers a byte at a time must not hold us for ever after the copy either.
+      const limit = AbortSignal.timeout((tools.timeLimit + checkLimit) * 1000);
+      const signal = AbortSignal.any([stop, limit]);
       listener.phase('planning');
       const from = await access(mirror.source, 'source', signal);
       const to = await access(mirror.target, 'target', signal);

@@ -1,6 +1,6 @@
-import type { Kysely } from 'kysely';
+import { type Kysely, sql } from 'kysely';
 import { fromKysely, PgBoss } from 'pg-boss';
-import type { Database } from '../db/open.ts';
+import { type Database, poolOptions } from '../db/open.ts';
 import type { Schema } from '../db/schema.ts';
 
 /** Does one job. A rejection gives the job back, to be claimed again after a growing delay. */
@@ -12,8 +12,9 @@ export interface Queue {
   enqueue(mirrorId: string, transaction: Kysely<Schema>): Promise<void>;
   /** Starts claiming, at most `concurrency` jobs at once in this process. */
   work(concurrency: number, handler: Handler): Promise<void>;
-  /** Claims no more, aborts what runs, and waits until it has been given back. */
-  stop(): Promise<void>;
+  /** Claims no more, aborts what runs, and waits until it has been given back. Jobs can still be added. */
+  release(): Promise<void>;
+  close(): Promise<void>;
 }
 
 const name = 'mirror';
@@ -24,6 +25,10 @@ const name = 'mirror';
  */
 const heartbeatSeconds = 15;
 
+/** Seconds between a copy's own time limit and the end of its job, and milliseconds between two rescues. */
+const expiryMargin = 600;
+const rescueEvery = 60_000;
+
 /** Starts the queue in the given database. `onError` hears of failures that no caller waits for. */
 export async function openQueue(
   database: Database,
@@ -33,7 +38,7 @@ export async function openQueue(
   const boss = new PgBoss({
     ...(database.queueDatabase
       ? { db: database.queueDatabase, backend: 'pglite' as const }
-      : { connectionString: database.url, max: 5, application_name: 'dray-queue' }),
+      : { connectionString: database.url, max: 5, application_name: 'dray-queue', ...poolOptions }),
     schedule: false,
     useListenNotify: true,
     monitorIntervalSeconds: 10,
@@ -42,20 +47,37 @@ export async function openQueue(
   });
   boss.on('error', onError);
   await boss.start();
-  await boss.createQueue(name, {
-    policy: 'exclusive',
-    notify: true,
+  const settings = {
     heartbeatSeconds,
     // Attempts are counted by mirror/, where the reason is known; the queue only spaces them.
     retryLimit: 1000,
     retryDelay: 1,
     retryBackoff: true,
     retryDelayMax: 30,
-    expireInSeconds: Math.ceil(timeLimit) + 600,
+    // Never before the worker's own limit: what expires here is a worker that hangs.
+    expireInSeconds: Math.ceil(timeLimit) + expiryMargin,
+    retentionSeconds: 10 * 365 * 86_400,
     deleteAfterSeconds: 3600,
-  });
+  };
+  // The first creates it, the second brings an old one up to the present settings.
+  await boss.createQueue(name, { policy: 'exclusive', notify: true, ...settings });
+  await boss.updateQueue(name, settings);
   if (database.queueDatabase) await requeue(database.queueDatabase);
   const stopping = new AbortController();
+
+  /** A mirror under way whose job is gone, for whatever reason, would wait for ever: it gets a new one. */
+  async function rescue(): Promise<void> {
+    const lost = await sql<{
+      id: string;
+    }>`select id from mirrors where state in ('queued', 'copying') and not exists
+      (select from pgboss.job where name = ${name} and singleton_key = mirrors.id and state < 'completed')`.execute(
+      database.kysely,
+    );
+    for (const { id } of lost.rows) await boss.send(name, { mirrorId: id }, { singletonKey: id });
+  }
+  await rescue();
+  const rescuer = setInterval(() => void rescue().catch(onError), rescueEvery);
+  rescuer.unref();
 
   return {
     async enqueue(mirrorId, transaction) {
@@ -80,10 +102,12 @@ export async function openQueue(
         );
       }
     },
-    async stop() {
+    async release() {
+      clearInterval(rescuer);
       stopping.abort();
-      await boss.stop({ graceful: true, timeout: 10_000 });
+      await boss.offWork(name);
     },
+    close: () => boss.stop({ graceful: true, timeout: 10_000 }),
   };
 }
 

@@ -38,6 +38,8 @@ export interface TransportOptions {
 }
 
 const redirectLimit = 5;
+/** More registries than anybody uses, and no more than memory likes: who may ask may also make names up. */
+const challengeLimit = 10_000;
 const redirects = new Set([301, 302, 303, 307, 308]);
 /** Characters of an error's or a token's body that are read. */
 const bodyLimit = 64 * 1024;
@@ -139,6 +141,7 @@ export function createTransport({ hosts, proxy }: TransportOptions): Transport {
     let answer: Answer;
     // Waiting callers share this fetch: one that gives up must not take it from the others.
     const signal = AbortSignal.timeout(15_000);
+    // With the CA and trust of its registry, as Skopeo does it.
     const options = { signal, dispatcher: dispatchers.for(realm, call.registry) };
     try {
       if (credential && 'identityToken' in credential) {
@@ -174,6 +177,7 @@ export function createTransport({ hosts, proxy }: TransportOptions): Transport {
       if (first.statusCode !== 401) return first;
       const body = await readText(first, doing);
       const challenge = chooseChallenge(first.headers['www-authenticate']);
+      if (challenges.size >= challengeLimit) challenges.clear();
       if (challenge) challenges.set(call.registry, challenge);
       // What was sent may have expired, or been made for an earlier challenge: once more, with a new one.
       const stale = challenge && tokenRequest(challenge, call, doing);
@@ -207,14 +211,16 @@ function tokenRequest({ scheme, parameters }: Challenge, call: Call, doing: Doin
       'protocol',
       `${doing.host} asks for a token but names no server for it, when ${doing.what}.`,
     );
-  // A password in clear goes to this machine only, or to the very host that was configured for it.
-  if (url.protocol === 'http:' && call.credential && !isLoopback(url.host) && url.host !== call.registry)
+  // Whoever may ask names the registry, and the registry names this URL: it must not send us round our own network,
+  // nor a password over it in clear.
+  const nameOf = (host: string) => host.replace(/:[0-9]+$/, '');
+  const near =
+    nameOf(url.host) === nameOf(call.registry) || (isLoopback(url.host) && isLoopback(call.registry));
+  if (!near && (url.protocol === 'http:' || isLoopback(url.host)))
     throw new MirrorError(
       'tls',
-      `${doing.host} wants the password sent to ${url.host} in clear; Dray does not.`,
-      {
-        remedy: 'Give the token server HTTPS.',
-      },
+      `${doing.host} sends Dray to ${url.host} for a token, ${url.protocol === 'http:' ? 'in clear' : 'on this machine'}; Dray does not go there.`,
+      { remedy: 'Give the token server HTTPS and a name of its own.' },
     );
   const { credential } = call;
   return {

@@ -136,7 +136,7 @@ describe.each(['with a service', 'alone'])('dray mirror %s', (mode) => {
     // It was drawn over itself, layer by layer.
     expect(stdout).toContain('\u001b[');
     const text = stripVTControlCharacters(stdout);
-    expect(text).toMatch(/● .*copying {2}8\/9 layers, 18\d\.\d kB of 18\d\.\d kB {2}\d\.\d s/);
+    expect(text).toMatch(/● .*copying {2}8\/9 layers, 1\d\d\.\d kB of 184\.7 kB {2}\d\.\d s/);
     expect(text).toMatch(/✓ .*done {2}9\/9 layers, 18\d\.\d kB {2}\d\.\d s/);
     for (const line of text.split(/\r?\n/)) expect(line.length).toBeLessThanOrEqual(100);
   });

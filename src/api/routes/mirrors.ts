@@ -78,9 +78,16 @@ export function registerMirrors(app: App, { service, auth }: Dependencies): void
     async (request) => {
       await auth.byHeader(request);
       const { id } = request.params;
-      const mirror = (await service.mirror(id)) ?? (await service.request(id))?.mirror;
-      if (!mirror) throw new MirrorError('unknown_id', 'There is no mirror with this id.');
-      return toView(mirror);
+      const mirror = await service.mirror(id);
+      if (mirror) return toView(mirror);
+      const record = await service.request(id);
+      if (record?.mirror) return toView(record.mirror);
+      throw new MirrorError(
+        'unknown_id',
+        record
+          ? 'This request has no mirror: the image was there already, or it was a dry run.'
+          : 'There is no mirror with this id.',
+      );
     },
   );
 }

@@ -1,4 +1,5 @@
 import type { FastifyReply } from 'fastify';
+import { formatBytes } from '../../core/bytes.ts';
 import { isFinal, type Mirror } from '../../core/mirror.ts';
 import { formatReference } from '../../core/reference.ts';
 import { idParams } from '../../wire/id.ts';
@@ -55,7 +56,7 @@ function sendNothing(reply: FastifyReply, what: string): FastifyReply {
     body: html`${top('')}
       <div class="card">
         <h1>There is no ${what} with this id</h1>
-        <p class="dim">Check the link; records are removed after their retention time.</p>
+        <p class="dim">Check the link.</p>
       </div>`,
   });
 }
@@ -97,7 +98,7 @@ function sendMirror(reply: FastifyReply, mirror: Mirror, request?: RequestRecord
     ${facts([
       ['Digest', digest],
       ['Layers', layers(mirror)],
-      ['Size', size(mirror.progress.bytesTotal)],
+      ['Size', formatBytes(mirror.progress.bytesTotal)],
       ['Asked for', utc(request?.createdAt ?? createdAt)],
       ...(startedAt ? [['Started', utc(startedAt)] as [string, string]] : []),
       ...(finishedAt
@@ -123,7 +124,7 @@ function bar({ progress }: Mirror): Html {
   const percent = Math.floor((bytesDone / bytesTotal) * 100);
   return html`<progress max="${bytesTotal}" value="${bytesDone}"></progress>
     <p class="dim">
-      ${percent} % · ${size(bytesDone)} of ${size(bytesTotal)} · ${progress.layersDone} of
+      ${percent} % · ${formatBytes(bytesDone)} of ${formatBytes(bytesTotal)} · ${progress.layersDone} of
       ${progress.layersTotal} layers
     </p>`;
 }
@@ -157,13 +158,6 @@ function facts(rows: [string, string][]): Html {
 
 function layers({ progress }: Mirror): string {
   return progress.layersTotal === 0 ? 'not counted' : `${progress.layersDone} of ${progress.layersTotal}`;
-}
-
-function size(bytes: number): string {
-  const units = ['B', 'kB', 'MB', 'GB', 'TB'];
-  let [value, unit] = [bytes, 0];
-  for (; value >= 1000 && unit < units.length - 1; unit++) value /= 1000;
-  return `${unit === 0 ? value : value.toFixed(1)} ${units[unit] ?? ''}`;
 }
 
 function utc(time: Date): string {

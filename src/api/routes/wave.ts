@@ -83,7 +83,7 @@ export function registerWave(app: App, { service, auth, url }: Dependencies): vo
         response: { 200: containerStatus, ...errors },
       },
     },
-    async ({ params }) => toStatus(await requestOf(params.id), url()),
+    async ({ params: { id } }) => toStatus(id, await requestOf(id), url()),
   );
 
   app.get(
@@ -97,9 +97,9 @@ export function registerWave(app: App, { service, auth, url }: Dependencies): vo
       },
     },
     async ({ params }): Promise<ContainerRecord> => {
-      const { id, image, target, digest, createdAt, mirror } = await requestOf(params.id);
+      const { image, target, digest, createdAt, mirror } = await requestOf(params.id);
       return {
-        requestId: id,
+        requestId: params.id,
         containerImage: image,
         targetImage: target,
         creationTime: createdAt.toISOString(),
@@ -214,7 +214,11 @@ function toContainerAnswer({ requestId, target, mirrorId, cached, succeeded }: A
   };
 }
 
-function toStatus({ id, createdAt, mirror, dryRun, cached }: RequestRecord, url: string): ContainerStatus {
+function toStatus(
+  id: string,
+  { createdAt, mirror, dryRun, cached }: RequestRecord,
+  url: string,
+): ContainerStatus {
   const atOnce = dryRun || cached || !mirror;
   const done = atOnce || isFinal(mirror.state);
   const succeeded = atOnce || mirror.state === 'done';
@@ -253,7 +257,8 @@ function toMirrorRecord(mirror: Mirror, logs: string | undefined): MirrorRecord 
     creationTime: mirror.createdAt.toISOString(),
     status: final ? 'COMPLETED' : 'PENDING',
     ...(final && { duration: durationOf(mirror) }),
-    exitCode: final ? (mirror.exitCode ?? (mirror.state === 'done' ? 0 : 1)) : null,
+    // A copy can fail after Skopeo has ended well: at reading back, or at the tag.
+    exitCode: !final ? null : mirror.state === 'done' ? 0 : mirror.exitCode || 1,
     ...(logs !== undefined && { logs }),
   };
 }

@@ -1,10 +1,11 @@
 import { statfs } from 'node:fs/promises';
 import { Command } from 'commander';
 import type { Config } from '../../config.ts';
+import { formatBytes } from '../../core/bytes.ts';
 import { asMirrorError, MirrorError } from '../../core/errors.ts';
 import { parseRegistry } from '../../core/reference.ts';
 import { type Context, exitStatus, type ExitStatus, printJson } from '../context.ts';
-import { formatBytes, paint } from '../format.ts';
+import { paint } from '../format.ts';
 import { locateService, serviceOption, type ServiceOptions } from '../service.ts';
 
 interface Finding {

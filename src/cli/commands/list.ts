@@ -1,8 +1,9 @@
 import { Command, Option } from 'commander';
+import { formatBytes } from '../../core/bytes.ts';
 import { mirrorStates } from '../../core/mirror.ts';
 import type { MirrorView } from '../../wire/mirror.ts';
 import { type Context, exitStatus, type ExitStatus, printJson } from '../context.ts';
-import { formatAge, formatBytes, formatTable } from '../format.ts';
+import { formatAge, formatTable } from '../format.ts';
 import { parseCount, requireService, serviceOption, type ServiceOptions } from '../service.ts';
 
 interface ListOptions extends ServiceOptions {

@@ -1,4 +1,4 @@
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -6,6 +6,8 @@ import { Command } from 'commander';
 import type { Config } from '../../config.ts';
 import { asMirrorError } from '../../core/errors.ts';
 import { formatReference } from '../../core/reference.ts';
+import { deadlineIn, untilDeadline } from '../../mirror/retry.ts';
+import { isAlive } from '../../lib/lock.ts';
 import { inParallel } from '../../lib/parallel.ts';
 import type { MirrorView } from '../../wire/mirror.ts';
 import type { Client } from '../client.ts';
@@ -26,6 +28,9 @@ type Run = (image: string, report: (change: Partial<Row>) => void) => Promise<vo
 
 /** What this command shows of a mirror. */
 type Seen = Pick<MirrorView, 'target' | 'state' | 'phase' | 'progress' | 'failure'>;
+
+/** Seconds for which a service may be away while its mirrors are watched. */
+const patience = 60;
 
 /** How many images are asked for at once; the service itself decides how many it copies. */
 const submits = 16;
@@ -118,7 +123,8 @@ function askService(service: Client, { signal, stderr }: Context, options: Mirro
     if (!options.wait) return;
     const started = performance.now();
     for (;;) {
-      const seen = await service.mirror(id);
+      // A service that restarts goes on with its copies, and so do we.
+      const seen = await untilDeadline(deadlineIn(patience), () => service.mirror(id));
       report(changeOf(seen));
       if (['done', 'failed', 'cancelled'].includes(seen.state)) break;
       const young = performance.now() - started < polls.until;
@@ -129,11 +135,25 @@ function askService(service: Client, { signal, stderr }: Context, options: Mirro
   return { run, close: () => Promise.resolve() };
 }
 
+/**
+ * A folder for the copies' login files, with our process id in its name. Those of commands that were killed, which
+ * could not remove theirs, go now.
+ */
+async function makeRunDir(base: string): Promise<string> {
+  for (const name of await readdir(base)) {
+    const pid = /^dray-run-([0-9]+)-/.exec(name)?.[1];
+    // Another user's can't be removed, and is not ours to.
+    if (pid && !isAlive(Number(pid)))
+      await rm(join(base, name), { recursive: true, force: true }).catch(() => undefined);
+  }
+  return mkdtemp(join(base, `dray-run-${process.pid}-`));
+}
+
 /** The same copies in this process, without a database. */
 async function copyHere({ config, signal, stderr }: Context, options: MirrorOptions) {
   const { createLocal } = await import('../../compose.ts');
   const settings: Config = config();
-  const runDir = await mkdtemp(join(tmpdir(), 'dray-'));
+  const runDir = await makeRunDir(settings.childEnv['XDG_RUNTIME_DIR'] ?? tmpdir());
   const local = createLocal(settings, runDir);
   const run: Run = async (image, report) => {
     await local.mirror({

@@ -1,5 +1,9 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { Command } from 'commander';
 import { type Context, exitStatus, type ExitStatus } from '../context.ts';
+
+/** Milliseconds; supervisors commonly kill after 30 s, and answers under way may take ten. */
+const closeLimit = 25_000;
 
 export function serveCommand(context: Context, done: (status: ExitStatus) => void): Command {
   return new Command('serve')
@@ -16,6 +20,7 @@ async function serve({ config, signal, stdout }: Context): Promise<ExitStatus> {
   if (service.firstKey !== undefined)
     stdout.write(`The first key is in ${service.firstKey}; \`dray\` on this machine finds it there.\n`);
   if (!signal.aborted) await new Promise((resolve) => signal.addEventListener('abort', resolve));
-  await service.close();
+  // A database that does not answer must not keep us: what is not given back is taken up at the next start.
+  await Promise.race([service.close(), sleep(closeLimit)]);
   return exitStatus.ok;
 }

@@ -19,6 +19,7 @@ export async function up(db: Kysely<unknown>): Promise<void> {
     .addColumn('bytes_done', 'bigint', (c) => c.notNull().defaultTo(0))
     .addColumn('bytes_total', 'bigint', (c) => c.notNull().defaultTo(0))
     .addColumn('attempts', 'integer', (c) => c.notNull().defaultTo(0))
+    .addColumn('claims', 'integer', (c) => c.notNull().defaultTo(0))
     .addColumn('created_at', 'timestamptz', (c) => c.notNull())
     .addColumn('started_at', 'timestamptz')
     .addColumn('finished_at', 'timestamptz')
