@@ -7,8 +7,8 @@ import { guarded } from './errors.ts';
 import type { MirrorsTable, Schema } from './schema.ts';
 
 /** Everything but the log, which only its own readers want. */
-export const mirrorColumns = [
-  'mirrors.id',
+const mirrorColumns = [
+  'id',
   'source_registry',
   'source_path',
   'source_tag',
@@ -16,7 +16,7 @@ export const mirrorColumns = [
   'target_registry',
   'target_path',
   'target_tag',
-  'mirrors.digest',
+  'digest',
   'state',
   'phase',
   'layers_done',
@@ -24,14 +24,14 @@ export const mirrorColumns = [
   'bytes_done',
   'bytes_total',
   'attempts',
-  'mirrors.created_at',
+  'created_at',
   'started_at',
   'finished_at',
   'failure',
   'exit_code',
 ] as const;
 
-export type MirrorRow = Omit<Selectable<MirrorsTable>, 'log' | 'claims'>;
+type MirrorRow = Omit<Selectable<MirrorsTable>, 'log' | 'claims'>;
 
 /** The right to work on a mirror, until somebody else claims it. */
 export interface Claim {
@@ -277,7 +277,7 @@ function toMirror(row: MirrorRow | undefined): Mirror | undefined {
 }
 
 /** A row as the rest of the program knows it. */
-export function fromRow(row: MirrorRow): Mirror {
+function fromRow(row: MirrorRow): Mirror {
   const pinned = row.source_digest === null ? {} : { digest: row.source_digest as Digest };
   return {
     id: row.id,

@@ -1,13 +1,11 @@
 import { type Kysely, sql } from 'kysely';
 import type { Digest } from '../core/digest.ts';
-import type { Mirror } from '../core/mirror.ts';
 import { createBatcher } from '../lib/batch.ts';
 import { guarded } from './errors.ts';
-import { fromRow, mirrorColumns, type MirrorRow } from './mirrors.ts';
 import type { Schema } from './schema.ts';
 
 /** One answered request: what its id stands for in the status call. */
-export interface NewRequest {
+export interface StoredRequest {
   id: string;
   mirrorId?: string;
   keyId: string;
@@ -19,11 +17,6 @@ export interface NewRequest {
   createdAt: Date;
 }
 
-/** A request on record, joined with its mirror where there is one. */
-export interface RequestRecord extends Omit<NewRequest, 'mirrorId'> {
-  mirror?: Mirror;
-}
-
 export type RequestStore = ReturnType<typeof createRequestStore>;
 
 /** Rows of one insert; more gain nothing and make the longest answer wait. */
@@ -32,7 +25,7 @@ const batchLimit = 500;
 /** The records of requests. */
 export function createRequestStore(kysely: Kysely<Schema>) {
   // One JSON parameter for the whole batch: the statement stays the same, whatever its size.
-  const inserts = createBatcher<NewRequest>(
+  const inserts = createBatcher<StoredRequest>(
     (requests) =>
       guarded(async () => {
         await sql`insert into requests (id, mirror_id, key_id, image, target, digest, cached, dry_run, created_at)
@@ -47,35 +40,24 @@ export function createRequestStore(kysely: Kysely<Schema>) {
 
   return {
     /** Resolves when the row is durable, also when it is added again; rows of simultaneous requests are written together. */
-    add: (request: NewRequest): Promise<void> => inserts.add(request),
+    add: (request: StoredRequest): Promise<void> => inserts.add(request),
 
-    get: (id: string): Promise<RequestRecord | undefined> =>
+    get: (id: string): Promise<StoredRequest | undefined> =>
       guarded(async () => {
-        const row = await kysely
-          .selectFrom('requests')
-          .leftJoin('mirrors', 'mirrors.id', 'requests.mirror_id')
-          .select(mirrorColumns)
-          .select(['key_id', 'image', 'target', 'cached', 'dry_run'])
-          .select([
-            'requests.id as request_id',
-            'requests.digest as request_digest',
-            'requests.created_at as request_created_at',
-          ])
-          .where('requests.id', '=', id)
-          .executeTakeFirst();
-        if (!row) return undefined;
-        return {
-          id: row.request_id,
-          keyId: row.key_id,
-          image: row.image,
-          target: row.target,
-          digest: row.request_digest as Digest,
-          cached: row.cached,
-          dryRun: row.dry_run,
-          createdAt: row.request_created_at,
-          // One statement, since clients ask for this every second or so: all of a mirror's columns, or none.
-          ...(row.id !== null && { mirror: fromRow(row as MirrorRow) }),
-        };
+        const row = await kysely.selectFrom('requests').selectAll().where('id', '=', id).executeTakeFirst();
+        return (
+          row && {
+            id: row.id,
+            ...(row.mirror_id !== null && { mirrorId: row.mirror_id }),
+            keyId: row.key_id,
+            image: row.image,
+            target: row.target,
+            digest: row.digest as Digest,
+            cached: row.cached,
+            dryRun: row.dry_run,
+            createdAt: row.created_at,
+          }
+        );
       }),
 
     /** Whether this key has asked for this mirror. */

@@ -2,6 +2,7 @@ import type { Digest } from '../core/digest.ts';
 import { asMirrorError, MirrorError, type Side } from '../core/errors.ts';
 import { formatReference, type Reference } from '../core/reference.ts';
 import type { Keychain } from '../keychain/keychain.ts';
+import { createMemo } from '../lib/memo.ts';
 import type { Registry } from '../registry/registry.ts';
 import { untilDeadline } from './retry.ts';
 
@@ -43,10 +44,11 @@ const cacheLimit = 10_000;
  */
 export function createLooks(options: LooksOptions): Looks {
   const { registry, keychain, freshness } = options;
-  const recent = new Map<string, { at: number; look: Promise<Look> }>();
+  const recent = createMemo<Look>(cacheLimit);
   const heard = new Set<string>();
 
-  async function ask(reference: Reference, side: Side, at: number, deadline: number): Promise<Look> {
+  async function ask(reference: Reference, side: Side, deadline: number): Promise<Look> {
+    const at = performance.now();
     const host = reference.registry;
     const signal = AbortSignal.timeout(Math.max(1, Math.ceil(deadline - at)));
     try {
@@ -76,25 +78,10 @@ export function createLooks(options: LooksOptions): Looks {
     return new MirrorError('refused', error.message, { retryable: false, cause: error });
   }
 
-  function start(reference: Reference, side: Side, deadline: number): Promise<Look> {
-    const key = formatReference(reference);
-    const at = performance.now();
-    const entry = { at, look: ask(reference, side, at, deadline) };
-    recent.delete(key);
-    recent.set(key, entry);
-    if (recent.size > cacheLimit) recent.delete(recent.keys().next().value as string);
-    entry.look.catch(() => {
-      if (recent.get(key) === entry) recent.delete(key);
-    });
-    return entry.look;
-  }
-
   return {
-    look(reference, side, deadline) {
-      const entry = recent.get(formatReference(reference));
-      if (entry && performance.now() - entry.at < freshness * 1000) return entry.look;
-      return start(reference, side, deadline);
-    },
-    lookAgain: start,
+    look: (reference, side, deadline) =>
+      recent.get(formatReference(reference), freshness * 1000, () => ask(reference, side, deadline)),
+    lookAgain: (reference, side, deadline) =>
+      recent.renew(formatReference(reference), () => ask(reference, side, deadline)),
   };
 }

@@ -4,7 +4,8 @@ import { asMirrorError, MirrorError } from '../core/errors.ts';
 import { isFinal, type Mirror, type MirrorState, noProgress } from '../core/mirror.ts';
 import { formatReference, formatRepository, type Reference } from '../core/reference.ts';
 import type { Claim, MirrorStore } from '../db/mirrors.ts';
-import type { RequestRecord, RequestStore } from '../db/requests.ts';
+import type { RequestStore, StoredRequest } from '../db/requests.ts';
+import { createMemo } from '../lib/memo.ts';
 import { createKeyedMutex } from '../lib/mutex.ts';
 import type { Queue } from '../queue/queue.ts';
 import type { Looks } from './look.ts';
@@ -44,6 +45,11 @@ export interface Answer {
   cached: boolean;
   /** The image is there now, or (dry run) there is nothing to wait for. */
   succeeded: boolean;
+}
+
+/** A request on record, with its mirror where there is one. */
+export interface RequestRecord extends StoredRequest {
+  mirror?: Mirror;
 }
 
 export interface ListOptions {
@@ -128,6 +134,10 @@ function recordOf(requestId: string): string {
   return requestId.split('-', 1)[0] ?? '';
 }
 
+/** Records that are kept for status calls, and milliseconds for which a mirror's is good, unless its end is seen here. */
+const statusLimit = 10_000;
+const statusAge = 100;
+
 /** Decisions "present" that are kept for those who ask again within the freshness. */
 const decisionLimit = 10_000;
 
@@ -138,6 +148,20 @@ export function createMirrorService(
   const present = new Map<string, Decision>();
   const underWay = new Map<string, Promise<Decision>>();
   const targets = createKeyedMutex();
+  // Thousands of tasks ask for the status of one mirror every second.
+  const knownRequests = createMemo<StoredRequest | undefined>(statusLimit);
+  const knownMirrors = createMemo<Mirror | undefined>(statusLimit);
+
+  const findMirror = (id: string) => knownMirrors.get(id, statusAge, () => mirrors.get(id));
+
+  async function findRequest(requestId: string): Promise<RequestRecord | undefined> {
+    const id = recordOf(requestId);
+    // A record never changes.
+    const request = await knownRequests.get(id, Infinity, () => requests.get(id));
+    if (!request) knownRequests.drop(id);
+    const mirror = request?.mirrorId === undefined ? undefined : await findMirror(request.mirrorId);
+    return request && { ...request, ...(mirror && { mirror }) };
+  }
 
   /** One decision for all who ask for the same thing at the same time. */
   async function decide(submission: Submission, deadline: number): Promise<Decision> {
@@ -235,7 +259,7 @@ export function createMirrorService(
       report.note(`${failure.code}: ${failure.message}`);
     }
     await report.close(!failure);
-    await settle(claim, failure, report.exitCode, signal);
+    await settle(claim, failure, report.exitCode, signal).finally(() => knownMirrors.drop(mirrorId));
   }
 
   async function settle(
@@ -294,8 +318,8 @@ export function createMirrorService(
         succeeded: cached || dryRun,
       };
     },
-    request: (requestId) => requests.get(recordOf(requestId)),
-    mirror: (mirrorId) => mirrors.get(mirrorId),
+    request: findRequest,
+    mirror: findMirror,
     mayReadLog: async (mirrorId, caller) => caller.admin || requests.asked(mirrorId, caller.keyId),
     log: async (mirrorId) => (await mirrors.log(mirrorId)) ?? '',
     list: (page, caller) => mirrors.list({ ...page, ...(!caller.admin && { keyId: caller.keyId }) }),

@@ -3,9 +3,9 @@ import { formatBytes } from '../../core/bytes.ts';
 import { isFinal, type Mirror } from '../../core/mirror.ts';
 import { formatReference } from '../../core/reference.ts';
 import { idParams } from '../../wire/id.ts';
-import type { RequestRecord } from '../../db/requests.ts';
 import type { App, Dependencies } from '../app.ts';
 import { type Html, html, sendPage } from '../page.ts';
+import type { RequestRecord } from '../../mirror/service.ts';
 
 /** Seconds between two looks of an open page. */
 const refresh = 2;

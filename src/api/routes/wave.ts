@@ -2,8 +2,7 @@ import { z } from 'zod';
 import { type Failure, MirrorError } from '../../core/errors.ts';
 import { isFinal, type Mirror } from '../../core/mirror.ts';
 import { formatReference } from '../../core/reference.ts';
-import type { RequestRecord } from '../../db/requests.ts';
-import type { Answer } from '../../mirror/service.ts';
+import type { Answer, RequestRecord } from '../../mirror/service.ts';
 import {
   type ContainerAnswer,
   containerAnswer,
