@@ -16,7 +16,7 @@ interface Size {
 
 const sizes: Size[] = [
   { name: '2 MB', layers: [1.4, 0.5, 0.1], rounds: 7, target: 1.5 },
-  { name: '287 MB', layers: [120, 80, 50, 25, 10, 2], rounds: 5, target: 1.05 },
+  { name: '287 MB', layers: [120, 80, 50, 25, 10, 2], rounds: 7, target: 1.05 },
 ];
 
 /** One image from submit to DONE, beside the same copy with nothing but Skopeo. */

@@ -34,8 +34,8 @@ export function mirrorRequest(image: string, target: string, key: string): strin
   });
 }
 
-/** Milliseconds between two looks at a copy: often while it is new, since a small one takes not much longer. */
-const polls = { first: 10, later: 20, until: 300 };
+/** Milliseconds between two looks at a copy; on average half of it is added to what is measured. */
+const poll = 10;
 /** Milliseconds that a copy may take. */
 const longest = 180_000;
 
@@ -53,7 +53,7 @@ export async function mirror({ url, key }: TestService, image: string, target: s
     const status = await call<ContainerStatus>(`${url}${path}/${answer.requestId}/status`);
     if (status.status === 'DONE' && status.succeeded) return;
     if (status.status === 'DONE') throw new Error(`${image} was not mirrored: ${status.reason}`);
-    await sleep(performance.now() - started < polls.until ? polls.first : polls.later);
+    await sleep(poll);
   }
   throw new Error(`${image} was not mirrored within ${longest / 1000} s`);
 }

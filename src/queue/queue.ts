@@ -89,7 +89,7 @@ export async function openQueue(
         worker.id = await boss.work<{ mirrorId: string }>(
           name,
           // Notifications bring new jobs; the poll is for those whose delay has passed.
-          { pollingIntervalSeconds: 1, notifyPollingIntervalSeconds: 1 },
+          { pollingIntervalSeconds: 1, notifyPollingIntervalSeconds: 2 },
           async ([job]) => {
             try {
               if (job) await handler(job.data.mirrorId, AbortSignal.any([job.signal, stopping.signal]));

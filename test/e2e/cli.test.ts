@@ -1,4 +1,7 @@
 import { execFileSync } from 'node:child_process';
+import { once } from 'node:events';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { existsSync, readdirSync } from 'node:fs';
 import { chmod, cp, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -194,6 +197,34 @@ describe('dray mirror', () => {
     expect(code).toBe(1);
     expect(stderr).toContain('No service answers at http://127.0.0.1');
     expect(stderr).toContain('dray serve');
+  });
+
+  it('goes on when the service restarts in the middle of a copy', async () => {
+    await image('cli/restart');
+    const rule = gate.add(/^GET \/v2\/cli\/restart\/blobs\//, { kind: 'hold' });
+    const port = new URL(world.service.url).port;
+    const running = run(
+      ['mirror', `${gate.host}/cli/restart:1`, '--to', `${world.target.host}/restart`],
+      served,
+    );
+    await rule.met;
+    await world.service.stop();
+    rule.release();
+    await world.restart({ DRAY_PORT: port });
+    expect(await running).toMatchObject({ code: 0, stdout: expect.stringContaining('done') as string });
+  });
+
+  it('gives the key of this machine to no other service', async () => {
+    const seen: (string | undefined)[] = [];
+    const other = createServer((request, response) => {
+      seen.push(request.headers.authorization);
+      response.end('{"serviceInfo": {}}');
+    }).listen(0, '127.0.0.1');
+    await once(other, 'listening');
+    const { port } = other.address() as AddressInfo;
+    await run(['list', '--url', `http://127.0.0.1:${port}`], served);
+    other.close();
+    expect(seen).toEqual([undefined, undefined]);
   });
 
   it('says what to do about a missing or wrong key', async () => {

@@ -2,6 +2,7 @@ import { execFile } from 'node:child_process';
 import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
+import { PGlite } from '@electric-sql/pglite';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type Gate, startGate } from '../fixtures/gate.ts';
 import { manifestOf, noiseLayer, platformsIndex, push } from '../fixtures/image.ts';
@@ -91,6 +92,30 @@ describe('a service that ends in the middle of a copy', () => {
   });
 });
 
+it('a mirror whose job is gone is taken up again at the next start', async () => {
+  const copy = await hangingCopy('jobless');
+  await world.service.stop('SIGKILL');
+  const database = await PGlite.create({ dataDir: join(world.dataDir, 'db') });
+  await database.exec('delete from pgboss.job');
+  await database.close();
+  copy.rule.release();
+  await world.restart();
+  await arrivesWhole(copy);
+});
+
+it('when no administrator key is left, the next start makes one', async () => {
+  const admin = { authorization: `Bearer ${world.service.key}` };
+  const { body } = await world.call<{ keys: { id: string }[] }>('GET', '/v1/keys', undefined, admin);
+  for (const { id } of body.keys) await world.call('DELETE', `/v1/keys/${id}`, undefined, admin);
+  expect((await world.call('GET', '/v1/keys', undefined, admin)).status).toBe(401);
+  const before = world.service.key;
+  await world.service.stop();
+  await world.restart();
+  expect(world.service.key).not.toBe(before);
+  const fresh = { authorization: `Bearer ${world.service.key}` };
+  expect((await world.call('GET', '/v1/keys', undefined, fresh)).status).toBe(200);
+});
+
 it('a second service on the same data folder is refused, and the first goes on', async () => {
   const env = { PATH: process.env['PATH'], DRAY_DATA_DIR: world.dataDir, DRAY_PORT: '0' };
   const refused = await promisify(execFile)(dray, ['serve'], { env }).catch((error: unknown) => error);
@@ -154,6 +179,9 @@ describe('a copy that fails', () => {
       const end = await mirrored(`${world.source.host}/immutable:1`, target.host);
       expect(end.reason).toContain('may not be changed');
       expect(end).toMatchObject({ succeeded: false });
+      // Skopeo had ended well; the mirror has not.
+      const { body } = await world.call('GET', `/v1alpha1/mirrors/${end.mirrorId}`);
+      expect(body).toMatchObject({ status: 'COMPLETED', exitCode: 1 });
     } finally {
       await target.stop();
     }

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type Gate, startGate } from '../fixtures/gate.ts';
-import { manifestOf, noiseLayer, push } from '../fixtures/image.ts';
+import { manifestOf, noiseLayer, platformsIndex, push } from '../fixtures/image.ts';
 import { createWorld, type World } from '../fixtures/world.ts';
 
 let world: World;
@@ -82,6 +82,10 @@ describe('an image that is there', () => {
     const calls = gate.calls().length;
     const again = await Promise.all(Array.from({ length: 20 }, () => world.submit(`${gate.host}/fresh:1`)));
     expect(again.every(({ body }) => body.cached)).toBe(true);
+    // They share a record, and still each has an id of its own.
+    expect(new Set(again.map(({ body }) => body.requestId)).size).toBe(20);
+    for (const { body } of again.slice(0, 3))
+      expect(await world.finished(body.requestId)).toMatchObject({ id: body.requestId, succeeded: true });
     expect(gate.calls().length).toBe(calls);
   });
 });
@@ -126,6 +130,33 @@ describe('with a freshness of 0', () => {
     expect(gone.status).toBe(202);
     expect(await strictly(`${strict.source.host}/removed:1`)).toMatchObject({ cached: false });
     expect(await at('removed', '1')).toBe(content.digest);
+  });
+
+  it('an image that has lost a part at the target is not there, and is made whole', async () => {
+    const index = await push(strict.source.url, 'holed', '1', platformsIndex(++seed, { size: 3000 }));
+    await strictly(`${strict.source.host}/holed:1`);
+    const child = index.children[3]?.digest ?? '';
+    const gone = await fetch(`${strict.target.url}/v2/holed/manifests/${child}`, { method: 'DELETE' });
+    expect(gone.status).toBe(202);
+    expect(await strictly(`${strict.source.host}/holed:1`)).toMatchObject({ cached: false });
+    expect(await at('holed', child)).toBe(child);
+    expect(await strictly(`${strict.source.host}/holed:1`)).toMatchObject({ cached: true });
+  });
+
+  it('two sources that ask for one target at the same moment do not both get it', async () => {
+    const other = await createWorld();
+    try {
+      await make('race', '1');
+      const theirs = await make('race', '1', other.source.url);
+      const answers = await Promise.all([
+        strict.submit(`${strict.source.host}/race:1`),
+        strict.submit(`${other.source.host}/race:1@${theirs.digest}`),
+      ]);
+      expect(answers.map(({ status }) => status).sort()).toEqual([200, 400]);
+      expect(answers.find(({ status }) => status === 400)?.body.code).toBe('origin_conflict');
+    } finally {
+      await other.stop();
+    }
   });
 
   it('a target that comes from another source is not replaced, unless the content is the same', async () => {

@@ -52,6 +52,17 @@ describe('on PostgreSQL', () => {
     await isWhole('pg-kill');
   });
 
+  it('a database that takes a question and does not answer is a 503, not a hang', async () => {
+    await image('pg-frozen');
+    const { body } = await world.submit(`${world.source.host}/pg-frozen:1`);
+    await world.finished(body.requestId);
+    const thaw = await postgres.freeze();
+    const status = await world.call('GET', '/v1alpha2/container/00000000000000000/status');
+    thaw();
+    expect(status).toMatchObject({ status: 503, body: { code: 'database_unavailable' } });
+    expect(await world.finished(body.requestId)).toMatchObject({ succeeded: true });
+  });
+
   it('a database that crashes costs an answer 503 or a moment, and nothing that was accepted', async () => {
     await image('pg-crash');
     const admin = { authorization: `Bearer ${world.service.key}` };

@@ -1,0 +1,122 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { startPostgres, type TestPostgres } from '../../test/fixtures/postgres.ts';
+import { loadConfig } from '../config.ts';
+import { MirrorError } from '../core/errors.ts';
+import { type Mirror, noProgress } from '../core/mirror.ts';
+import { createMirrorStore, type MirrorStore } from './mirrors.ts';
+import { type Database, openDatabase } from './open.ts';
+
+describe.each(['embedded', 'PostgreSQL'])('the records of mirrors, %s', (kind) => {
+  let folder: string;
+  let postgres: TestPostgres | undefined;
+  let database: Database;
+  let store: MirrorStore;
+  beforeAll(async () => {
+    folder = await mkdtemp(join(tmpdir(), 'dray-db-'));
+    postgres = kind === 'embedded' ? undefined : await startPostgres();
+    const env = { DRAY_DATA_DIR: folder, ...(postgres && { DRAY_DATABASE_URL: postgres.url }) };
+    database = await openDatabase(loadConfig(env, folder));
+    store = createMirrorStore(database.kysely);
+  });
+  afterAll(async () => {
+    await database.close();
+    await postgres?.stop();
+    await rm(folder, { recursive: true });
+  });
+
+  let count = 0;
+  const mirror = (values: Partial<Mirror> = {}): Mirror => {
+    const path = `a/${++count}`;
+    return {
+      id: `mr-${String(count).padStart(32, '0')}`,
+      source: { registry: 'src.io', path, tag: '1' },
+      target: { registry: 'dst.io', path, tag: '1' },
+      digest: `sha256:${'a'.repeat(64)}`,
+      state: 'queued',
+      progress: noProgress,
+      attempts: 0,
+      createdAt: new Date(1_700_000_000_000 + count),
+      ...values,
+    };
+  };
+  const nothing = () => Promise.resolve();
+  const at = new Date(1_800_000_000_000);
+  const created = async (values?: Partial<Mirror>) => {
+    const made = mirror(values);
+    expect(await store.create(made, nothing)).toEqual(made);
+    return made;
+  };
+  const claimed = async (id: string) => {
+    const claim = await store.claim(id, at);
+    if (!claim) throw new Error(`${id} can't be claimed`);
+    return claim;
+  };
+
+  it('gives back what it was given', async () => {
+    const digest = `sha256:${'b'.repeat(64)}` as const;
+    const pinned = await created({
+      source: { registry: 'src.io', path: 'p', digest },
+      target: { registry: 'dst.io', path: 'p', digest },
+      digest,
+    });
+    expect(await store.get(pinned.id)).toEqual(pinned);
+    expect(await store.get('mr-none')).toBeUndefined();
+  });
+
+  it('joins whoever asks for what is under way, and enqueues once', async () => {
+    const first = await created();
+    let enqueued = 0;
+    const joined = await store.create(
+      { ...mirror(), source: first.source, target: first.target },
+      async () => {
+        enqueued++;
+      },
+    );
+    expect([joined?.id, enqueued]).toEqual([first.id, 0]);
+  });
+
+  it('records nothing when the job can not be enqueued', async () => {
+    const made = mirror();
+    const failing = () => Promise.reject(new MirrorError('disk_full', 'x'));
+    await expect(store.create(made, failing)).rejects.toMatchObject({ code: 'disk_full' });
+    expect(await store.get(made.id)).toBeUndefined();
+  });
+
+  it('lets the holder of the last claim settle it, and nobody else', async () => {
+    const { id } = await created();
+    const lost = await claimed(id);
+    const current = await claimed(id);
+    expect(current.mirror).toMatchObject({ state: 'copying', attempts: 2 });
+    expect(await store.settle(lost, 'queued', { at })).toBe(false);
+    await store.progress(lost, 'copying', { ...noProgress, bytesDone: 99 });
+    expect((await store.get(id))?.progress.bytesDone).toBe(0);
+    expect(await store.settle(current, 'done', { at, exitCode: 0 })).toBe(true);
+    expect(await store.settle(current, 'failed', { at })).toBe(false);
+    expect(await store.get(id)).toMatchObject({ state: 'done', exitCode: 0, finishedAt: at });
+    expect(await store.claim(id, at)).toBeUndefined();
+  });
+
+  it('does not count a try that was stopped', async () => {
+    const { id } = await created();
+    await store.settle(await claimed(id), 'queued', { at, uncounted: true });
+    expect(await store.get(id)).toMatchObject({ state: 'queued', attempts: 0 });
+    expect((await claimed(id)).mirror.attempts).toBe(1);
+  });
+
+  it('lists the newest first, page by page', async () => {
+    const ids = [await created(), await created(), await created()].map(({ id }) => id).reverse();
+    const first = await store.list({ limit: 2 });
+    expect(first.map(({ id }) => id)).toEqual(ids.slice(0, 2));
+    const next = await store.list({ limit: 1, before: ids[1] ?? '' });
+    expect(next.map(({ id }) => id)).toEqual(ids.slice(2));
+  });
+
+  it('refuses the same data folder to a second process', async () => {
+    // Another open file, as another process has it.
+    const again = openDatabase(loadConfig({ DRAY_DATA_DIR: folder }, folder));
+    await expect(again).rejects.toThrow(/is in use/);
+  });
+});
