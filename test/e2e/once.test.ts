@@ -145,16 +145,25 @@ describe('with a freshness of 0', () => {
 
   it('two sources that ask for one target at the same moment do not both get it', async () => {
     const other = await createWorld();
+    const target = await startGate(strict.target.host);
     try {
       await make('race', '1');
       const theirs = await make('race', '1', other.source.url);
-      const answers = await Promise.all([
-        strict.submit(`${strict.source.host}/race:1`),
-        strict.submit(`${other.source.host}/race:1@${theirs.digest}`),
+      await make('bystander', '1');
+      // Whoever looks at the target's tag waits there, so that both would go on at the same moment.
+      const looking = target.add(/^HEAD \/v2\/race\/manifests\/1$/, { kind: 'hold' });
+      const answers = Promise.all([
+        strict.submit(`${strict.source.host}/race:1`, target.host),
+        strict.submit(`${other.source.host}/race:1@${theirs.digest}`, target.host),
       ]);
-      expect(answers.map(({ status }) => status).sort()).toEqual([200, 400]);
-      expect(answers.find(({ status }) => status === 400)?.body.code).toBe('origin_conflict');
+      await looking.met;
+      // Whatever was sent before this one has come as far as it can.
+      await strict.submit(`${strict.source.host}/bystander:1`, target.host);
+      looking.release();
+      expect((await answers).map(({ status }) => status).sort()).toEqual([200, 400]);
+      expect((await answers).find(({ status }) => status === 400)?.body.code).toBe('origin_conflict');
     } finally {
+      await target.stop();
       await other.stop();
     }
   });
