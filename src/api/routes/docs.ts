@@ -27,6 +27,9 @@ export async function registerDocs(app: App, { version, url }: Dependencies): Pr
   });
   await app.register(swaggerUi, {
     routePrefix: '/docs',
+    theme: { title: 'Dray API' },
+    // Without the bar of its makers on top.
+    uiConfig: { layout: 'BaseLayout' },
     // Swagger UI's own scripts write inline styles. The default would also send browsers to HTTPS, which a service
     // behind no proxy does not speak, and lets pictures come from elsewhere.
     staticCSP:
