@@ -77,6 +77,7 @@ describe('dray serve', () => {
     rule.release();
     expect(await answer).toMatchObject({ status: 200, body: { cached: false } });
     expect(await ended).toBe(0);
+    expect(world.service.output()).not.toContain('given back in time');
     await world.restart();
     expect(await world.finished((await answer).body.requestId)).toMatchObject({ succeeded: true });
   });

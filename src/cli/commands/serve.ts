@@ -12,7 +12,7 @@ export function serveCommand(context: Context, done: (status: ExitStatus) => voi
     .action(async () => done(await serve(context)));
 }
 
-async function serve({ config, signal, stdout }: Context): Promise<ExitStatus> {
+async function serve({ config, signal, stdout, stderr }: Context): Promise<ExitStatus> {
   const settings = config();
   const { startService } = await import('../../compose.ts');
   const service = await startService(settings);
@@ -21,6 +21,8 @@ async function serve({ config, signal, stdout }: Context): Promise<ExitStatus> {
     stdout.write(`The first key is in ${service.firstKey}; \`dray\` on this machine finds it there.\n`);
   if (!signal.aborted) await new Promise((resolve) => signal.addEventListener('abort', resolve));
   // A database that does not answer must not keep us: what is not given back is taken up at the next start.
-  await Promise.race([service.close(), sleep(closeLimit)]);
+  const late = sleep(closeLimit, true, { ref: false });
+  if (await Promise.race([service.close(), late]))
+    stderr.write('Not everything could be given back in time; the next start takes it up.\n');
   return exitStatus.ok;
 }
