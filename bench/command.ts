@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { freePort } from '../test/fixtures/registry.ts';
 import { dray } from '../test/fixtures/service.ts';
 import { checkArrival, pushNoise } from './cold.ts';
-import { bareCopy, type Image, nameOf, type Run, runWatched } from './skopeo.ts';
+import { bareCopy, type Image, nameOf, type Run, runCommand } from './skopeo.ts';
 import type { Stage } from './stage.ts';
 import { median, megabytes, type Row, seconds } from './table.ts';
 
@@ -23,8 +23,10 @@ export async function measureCommand(stage: Stage, say: (text: string) => void):
   const drayEnv = { ...env, DRAY_CONFIG: config, DRAY_DATA_DIR: join(home, 'data'), DRAY_PORT: String(port) };
 
   const ways = {
-    bare: (host: string) => runWatched(stage, 'skopeo', bareCopy(image, { ...image, host }), env),
-    dray: (host: string) => runWatched(stage, dray, ['mirror', nameOf(image), '--to', host], drayEnv),
+    bare: (host: string) =>
+      runCommand(stage, 'skopeo', bareCopy(image, { ...image, host }), env, { watched: true }),
+    dray: (host: string) =>
+      runCommand(stage, dray, ['mirror', nameOf(image), '--to', host], drayEnv, { watched: true }),
   };
   const seen: Record<keyof typeof ways, Run[]> = { bare: [], dray: [] };
   for (let round = 1; round <= rounds; round++)
