@@ -180,6 +180,19 @@ describe('dray mirror', () => {
     }
   });
 
+  it('removes what a command that was killed had to leave', async () => {
+    await image('cli/killed');
+    const rule = gate.add(/^GET \/v2\/cli\/killed\/blobs\//, { kind: 'hold' });
+    const args = ['mirror', `${gate.host}/cli/killed:1`, '--to', `${world.target.host}/killed`];
+    await run(args, alone, {
+      onStart: (signal: (name: NodeJS.Signals) => void) => void rule.met.then(() => signal('SIGKILL')),
+    });
+    expect(readdirSync(join(folder, 'tmp'))).toEqual([expect.stringMatching(/^dray-run-/)]);
+    rule.release();
+    expect((await run(args, alone)).code).toBe(0);
+    expect(filesLeft()).toEqual([]);
+  });
+
   it('does not wait with --no-wait, and tells how to look again', async () => {
     await image('cli/later');
     const args = ['mirror', `${world.source.host}/cli/later:1`, '--to', `${world.target.host}/later`];
