@@ -12,7 +12,7 @@ import { fetchTree, sameTree } from '../test/fixtures/tree.ts';
 
 const keep = process.argv.includes('--keep');
 const stop = new AbortController();
-for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => stop.abort());
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => stop.abort());
 const cleanups: (() => Promise<unknown>)[] = [];
 
 let steps = 0;

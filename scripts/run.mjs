@@ -1,6 +1,6 @@
 // Runs one of the repository's tasks after setting up what it needs. Plain JavaScript, since nothing is
 // installed yet when it starts: Node 20, which has no TypeScript, must be able to run it.
-import { spawnSync } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
@@ -42,11 +42,23 @@ const task = tasks[name];
 if (!task) fail(`There is no task "${name}". Tasks: ${Object.keys(tasks).join(', ')}.`);
 installPackages();
 installTools(task.needs.map((need) => tools[need]));
-task.commands.forEach((command, n) => {
+for (const [n, [command, ...words]] of task.commands.entries()) {
   const last = n === task.commands.length - 1;
-  const status = run(command[0], [...command.slice(1), ...(last ? args : [])]);
+  const status = await runTask(command, [...words, ...(last ? args : [])]);
   if (status !== 0) process.exit(status);
-});
+}
+
+/** Whoever ends us means what we run: it hears the same signal, and we wait for its end. */
+function runTask(command, words) {
+  const child = spawn(command, words, { cwd: root, env: { ...process.env, PATH: path }, stdio: 'inherit' });
+  for (const signal of ['SIGTERM', 'SIGHUP']) process.on(signal, () => child.kill(signal));
+  // A terminal has told the child of Ctrl-C already; twice would mean impatience.
+  process.on('SIGINT', () => undefined);
+  return new Promise((resolve) => {
+    child.on('error', (error) => fail(`${command} can't be run: ${error.message}`));
+    child.on('exit', (code) => resolve(code ?? 1));
+  });
+}
 
 /** `npm ci`, when what is installed is not what the lock file says. */
 function installPackages() {

@@ -122,7 +122,8 @@ async function refusal(answer: Response, withoutKey: boolean): Promise<MirrorErr
       'unauthenticated',
       withoutKey ? 'The service wants a key.' : 'The key is not accepted.',
       {
-        remedy: 'Set DRAY_API_KEY to a key made with `dray keys create`.',
+        remedy:
+          'Set DRAY_API_KEY to a key, or run this where the service was started: its first key is in .dray/api-key there.',
       },
     );
   const known = code !== undefined && Object.hasOwn(catalogue, code) ? (code as ErrorCode) : 'internal';

@@ -24,9 +24,14 @@ const commands = [
 ];
 
 const stop = new AbortController();
+let stoppedAt = 0;
 for (const signal of ['SIGINT', 'SIGTERM'] as const)
-  // Once: a second Ctrl-C ends the process as it would have without us.
-  process.once(signal, () => stop.abort());
+  process.on(signal, () => {
+    // npm passes Ctrl-C on to a child that the terminal has told already: only a later one is impatience.
+    if (stop.signal.aborted && performance.now() - stoppedAt > 1000) process.exit(exitStatus.interrupted);
+    if (!stop.signal.aborted) stoppedAt = performance.now();
+    stop.abort();
+  });
 
 const context: Context = {
   config: loadConfig,

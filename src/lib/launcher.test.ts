@@ -63,12 +63,14 @@ describe('a launcher', () => {
   it('starts commands from a process that is not ours, and comes back when it was killed', async () => {
     const first = await parentOf(launcher);
     expect(first).not.toBe(process.pid);
-    const cut = launcher.run('sleep', ['600'], {
-      env,
-      signal,
-      onStart: () => process.kill(first, 'SIGKILL'),
-    });
-    await expect(cut).rejects.toThrow('launcher');
+    let orphan = 0;
+    const onStart = (pid: number) => {
+      orphan = pid;
+      process.kill(first, 'SIGKILL');
+    };
+    await expect(launcher.run('sleep', ['600'], { env, signal, onStart })).rejects.toThrow('launcher');
+    // Skopeo would have died with it, by setpriv.
+    process.kill(orphan, 'SIGKILL');
     expect(await parentOf(launcher)).not.toBe(first);
   });
 

@@ -51,6 +51,7 @@ export function createLooks(options: LooksOptions): Looks {
     const at = performance.now();
     const host = reference.registry;
     const signal = AbortSignal.timeout(Math.max(1, Math.ceil(deadline - at)));
+    let last: MirrorError | undefined;
     try {
       return await untilDeadline(deadline, async () => {
         try {
@@ -60,12 +61,15 @@ export function createLooks(options: LooksOptions): Looks {
           heard.add(host);
           return { digest: found?.digest, at };
         } catch (error) {
-          throw await blame(asMirrorError(error), host, performance.now() - at);
+          const named = await blame(asMirrorError(error), host, performance.now() - at);
+          // A try that our deadline cuts off says nothing about the registry; the one before it does.
+          if (!signal.aborted) last = named;
+          throw named;
         }
       });
     } catch (caught) {
-      const error = asMirrorError(caught);
-      if (!signal.aborted) throw (await blame(error, host, Infinity)).at(side);
+      const error = (signal.aborted && last) || asMirrorError(caught);
+      if (!signal.aborted || last) throw (await blame(error, host, Infinity)).at(side);
       const seconds = Math.ceil((deadline - at) / 1000);
       throw new MirrorError('timeout', `${host} did not answer within ${seconds} s.`, { side, cause: error });
     }
