@@ -35,11 +35,13 @@ export function startLauncher(): Launcher {
       else if ('pid' in report) job?.options.onStart?.(report.pid);
       else job?.settle('exit' in report ? report.exit : Object.assign(new Error(report.message), report));
     });
-    started.on('error', () => undefined);
-    started.on('exit', () => {
+    // A launcher that could not even be started says `error` and never `exit`: nobody may wait for it either.
+    const gone = () => {
       if (child === started) child = undefined;
       for (const { settle } of waiting.values()) settle(new Error('The launcher of commands was ended.'));
-    });
+    };
+    started.on('error', gone);
+    started.on('exit', gone);
     return started;
   }
 
