@@ -3,74 +3,12 @@ import { homedir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { parseDocument } from 'yaml';
 import { z } from 'zod';
+import { normalizeEndpoint } from './core/grant.ts';
 import { parseRegistry } from './core/reference.ts';
 import type { ProxySettings } from './lib/http.ts';
+import { type RegistryEntry, type Secret, type Settings, settings } from './settings.ts';
 
-const seconds = (what: string) => z.number().nonnegative().describe(`${what}, in seconds`);
-
-const secret = z
-  .union([
-    z.strictObject({ env: z.string().min(1).describe('Name of the environment variable that holds it') }),
-    z.strictObject({ file: z.string().min(1).describe('Path of the file that holds it') }),
-  ])
-  .describe('Where the secret is; never the secret itself');
-
-const registry = z.strictObject({
-  host: z
-    .string()
-    .refine((host) => isRegistryHost(host), 'is no registry host; write it like quay.io or localhost:5000')
-    .describe('Registry host, with port if any: quay.io, localhost:5000, docker.io'),
-  username: z.string().min(1).optional().describe('User or robot name'),
-  password: secret.optional(),
-  ca: z.string().optional().describe('PEM file with the private CA of this host'),
-  insecure: z
-    .boolean()
-    .optional()
-    .describe('Allow plain HTTP and unchecked certificates. Loopback hosts are plain HTTP anyway'),
-});
-
-const fileSchema = z.strictObject({
-  host: z.string().min(1).default('127.0.0.1').describe('Address to listen on (DRAY_HOST)'),
-  port: z.int().min(0).max(65535).default(9090).describe('Port to listen on (DRAY_PORT)'),
-  url: z
-    .url({ protocol: /^https?$/ })
-    .optional()
-    .describe('Public base URL, used in links to pages (DRAY_URL)'),
-  dataDir: z.string().min(1).default('.dray').describe('Data folder (DRAY_DATA_DIR)'),
-  databaseUrl: z
-    .url({ protocol: /^postgres(?:ql)?$/ })
-    .optional()
-    .describe('PostgreSQL; absent: embedded in the data folder (DRAY_DATABASE_URL)'),
-  freshness: seconds('How old a look at source and target may be when an image is said to be there')
-    .max(86_400)
-    .default(5),
-  submitBudget: seconds('How long a submit may wait for a registry that is down for a moment')
-    .min(1)
-    .max(300)
-    .default(10),
-  overwrite: z
-    .enum(['same-origin', 'always'])
-    .default('same-origin')
-    .describe('May a target that was mirrored from another source repository be overwritten?'),
-  copies: z.int().min(1).max(256).default(4).describe('How many copies run at once'),
-  skopeo: z
-    .strictObject({
-      path: z.string().min(1).default('skopeo').describe('Command or path of Skopeo'),
-      // The queue's jobs live a day at most.
-      timeLimit: seconds('How long one copy may take').min(1).max(85_000).default(3600),
-    })
-    .prefault({}),
-  dockerConfig: z
-    .union([z.string().min(1), z.literal(false)])
-    .optional()
-    .describe('Docker config.json with logins and credential helpers; false: none. Absent: the user’s own'),
-  logLevel: z.enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace']).default('info'),
-  registries: z.array(registry).default([]),
-});
-
-export type RegistryEntry = z.infer<typeof registry>;
-
-export interface Config extends z.infer<typeof fileSchema> {
+export interface Config extends Settings {
   /** DRAY_API_KEY: an administrator key accepted as is; for a client, the key it sends. */
   apiKey?: string;
   /** DRAY_URL, where it is set: the service that the command line has to use. */
@@ -80,6 +18,11 @@ export interface Config extends z.infer<typeof fileSchema> {
   proxy: ProxySettings;
   /** Passwords of `registries`, by host, already read. */
   passwords: Map<string, string>;
+  /** Installations of Seqera Platform that may pair, in order, with the token of each. */
+  pairings: Map<string, string>;
+  /** Master keys from DRAY_SECRET_KEY, 32 bytes each, the present one first; absent: those in `secretKeyFile`. */
+  secretKeys?: Buffer[];
+  secretKeyFile: string;
   /** The few variables that a child process gets. */
   childEnv: Record<string, string>;
 }
@@ -92,13 +35,13 @@ export class ConfigError extends Error {
 /** The JSON Schema of dray.yaml, for editors. */
 export function configJsonSchema(): object {
   return {
-    ...z.toJSONSchema(fileSchema, { io: 'input', target: 'draft-7' }),
+    ...z.toJSONSchema(settings, { io: 'input', target: 'draft-7' }),
     title: 'dray.yaml',
   };
 }
 
 /** Environment variables that stand for a setting of the file; they win over it. */
-const variables: Record<string, { key: keyof z.infer<typeof fileSchema>; number?: true }> = {
+const variables: Record<string, { key: keyof Settings; number?: true }> = {
   DRAY_HOST: { key: 'host' },
   DRAY_PORT: { key: 'port', number: true },
   DRAY_URL: { key: 'url' },
@@ -123,7 +66,7 @@ export function loadConfig(env: NodeJS.ProcessEnv = process.env, cwd: string = p
     values[key] = number && /^[0-9]+$/.test(value) ? Number(value) : value;
     names.set(key, name);
   }
-  const parsed = fileSchema.safeParse(values);
+  const parsed = settings.safeParse(values);
   if (!parsed.success)
     throw new ConfigError(parsed.error.issues.map((issue) => explain(issue, names, path)).join('\n'));
   const config = parsed.data;
@@ -136,6 +79,7 @@ export function loadConfig(env: NodeJS.ProcessEnv = process.env, cwd: string = p
     ...entry,
     host: parseRegistry(entry.host),
     ...(entry.ca !== undefined && { ca: readable(atFile(entry.ca), `registries (${entry.host}).ca`) }),
+    ...(entry.key && { key: { file: readable(atFile(entry.key.file), `registries (${entry.host}).key`) } }),
   }));
   const dataDir =
     names.has('dataDir') || fromFile['dataDir'] === undefined
@@ -153,6 +97,17 @@ export function loadConfig(env: NodeJS.ProcessEnv = process.env, cwd: string = p
     ...(apiKey ? { apiKey } : {}),
     ...(names.has('url') && config.url !== undefined && { namedUrl: config.url }),
     passwords: readPasswords(config.registries, env, atFile),
+    pairings: readPairings(config.platform.endpoints, env, atFile),
+    ...(env['DRAY_SECRET_KEY'] && {
+      secretKeys: parseSecretKeys(env['DRAY_SECRET_KEY'], 'DRAY_SECRET_KEY'),
+    }),
+    secretKeyFile: join(dataDir, 'secret-key'),
+    ecr: {
+      ...config.ecr,
+      ...(config.ecr.lifecyclePolicy !== undefined && {
+        lifecyclePolicy: readable(atFile(config.ecr.lifecyclePolicy), 'ecr.lifecyclePolicy'),
+      }),
+    },
     proxy: {
       http: env['http_proxy'] ?? env['HTTP_PROXY'],
       https: env['https_proxy'] ?? env['HTTPS_PROXY'],
@@ -219,23 +174,74 @@ function readPasswords(
       throw new ConfigError(
         `registries (${host}): username and password belong together. Give both or neither.`,
       );
-    if (!password) continue;
-    let value: string | undefined;
-    if ('env' in password) {
-      value = env[password.env];
-      if (!value)
-        throw new ConfigError(
-          `registries (${host}).password: the variable ${password.env} is not set. Set it, or remove the entry.`,
-        );
-    } else {
-      const setting = `registries (${host}).password`;
-      // Editors and `echo` end a file with a newline that is no part of the secret.
-      value = readFileSync(readable(atFile(password.file), setting), 'utf8').replace(/\r?\n$/, '');
-      if (!value) throw new ConfigError(`${setting}: ${password.file} is empty. Write the password into it.`);
-    }
-    passwords.set(parseRegistry(host), value);
+    if (password)
+      passwords.set(parseRegistry(host), readSecret(password, `registries (${host}).password`, env, atFile));
   }
   return passwords;
+}
+
+/** @throws ConfigError when the variable or the file is not there, or empty. */
+function readSecret(
+  from: Secret,
+  setting: string,
+  env: NodeJS.ProcessEnv,
+  atFile: (path: string) => string,
+): string {
+  if ('env' in from) {
+    const value = env[from.env];
+    if (value) return value;
+    throw new ConfigError(`${setting}: the variable ${from.env} is not set. Set it, or remove the entry.`);
+  }
+  // Editors and `echo` end a file with a newline that is no part of the secret.
+  const value = readFileSync(readable(atFile(from.file), setting), 'utf8').replace(/\r?\n$/, '');
+  if (value) return value;
+  throw new ConfigError(`${setting}: ${from.file} is empty. Write the secret into it.`);
+}
+
+function readPairings(
+  entries: Settings['platform']['endpoints'],
+  env: NodeJS.ProcessEnv,
+  atFile: (path: string) => string,
+): Map<string, string> {
+  const pairings = new Map<string, string>();
+  const add = (url: string, token: string, setting: string) => {
+    const endpoint = normalizeEndpoint(url);
+    if (endpoint === undefined || !/^https?:/.test(url))
+      throw new ConfigError(
+        `${setting}: ${url} is no endpoint. Give the base URL of its API, such as https://seqera.example.com/api.`,
+      );
+    pairings.set(endpoint, token);
+  };
+  const named = (env['DRAY_PLATFORM_ENDPOINTS'] ?? '').split(',').map((url) => url.trim());
+  const token = env['DRAY_PAIRING_TOKEN'];
+  for (const url of named.filter((each) => each !== '')) {
+    if (!token)
+      throw new ConfigError(
+        'DRAY_PAIRING_TOKEN is not set. Set it to the token with which the endpoints in DRAY_PLATFORM_ENDPOINTS pair.',
+      );
+    add(url, token, 'DRAY_PLATFORM_ENDPOINTS');
+  }
+  entries.forEach(({ url, token: from }, index) => {
+    const setting = `platform.endpoints[${index}]`;
+    add(url, readSecret(from, `${setting}.token`, env, atFile), `${setting}.url`);
+  });
+  return pairings;
+}
+
+/**
+ * Reads master keys, separated by commas or white space; the first is the present one.
+ * @throws ConfigError, which quotes none of it.
+ */
+export function parseSecretKeys(text: string, setting: string): Buffer[] {
+  const keys = text
+    .split(/[\s,]+/)
+    .filter((part) => part !== '')
+    .map((part) => Buffer.from(part, 'base64'));
+  if (keys.length === 0 || keys.some((key) => key.length !== 32))
+    throw new ConfigError(
+      `${setting}: a master key is 32 bytes in base64. Make one with: openssl rand -base64 32`,
+    );
+  return keys;
 }
 
 function readable(path: string, setting: string): string {
@@ -247,15 +253,6 @@ function readable(path: string, setting: string): string {
     );
   }
   return path;
-}
-
-function isRegistryHost(host: string): boolean {
-  try {
-    parseRegistry(host);
-    return true;
-  } catch {
-    return false;
-  }
 }
 
 function pick(env: NodeJS.ProcessEnv, names: readonly string[]): Record<string, string> {

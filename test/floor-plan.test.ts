@@ -14,6 +14,7 @@ const floors = [
   ['keychain', 'executor', 'registry', 'platform', 'queue'],
   ['db'],
   ['wire', 'config.ts', 'version.ts'],
+  ['settings.ts'],
   ['core'],
   ['lib'],
 ];

@@ -10,7 +10,7 @@ interface Entry {
 
 /**
  * Every way in which a request or a mirror can fail. The first group is the caller's to mend, the second
- * comes from a registry and carries a side, the third is Dray's own.
+ * comes from a registry and carries a side, the third from Seqera Platform, the last is Dray's own.
  */
 export const catalogue = {
   invalid_request: { retryable: false, remedy: 'Correct the request and send it again.' },
@@ -29,10 +29,20 @@ export const catalogue = {
   },
   unauthenticated: {
     retryable: false,
-    remedy: 'Pass a key made with `dray keys create` as the access token.',
+    remedy:
+      'Pass a key made with `dray keys create`, or an access token of the Seqera Platform that is paired with this service.',
+  },
+  unpaired_endpoint: {
+    retryable: false,
+    remedy:
+      'An administrator lists it, with its token, under `platform.endpoints` in dray.yaml (or in DRAY_PLATFORM_ENDPOINTS and DRAY_PAIRING_TOKEN), and names this service in WAVE_SERVER_URL on the side of Seqera Platform.',
   },
   forbidden: { retryable: false, remedy: "Ask an administrator, or use an administrator's key." },
   unknown_id: { retryable: false, remedy: 'Check the id.' },
+  too_many_requests: {
+    retryable: true,
+    remedy: 'Ask less often, or have an administrator raise `limits` in dray.yaml.',
+  },
 
   manifest_unknown: { retryable: false, remedy: 'Check that the image, its tag or its digest exists.' },
   blob_unknown: {
@@ -61,6 +71,16 @@ export const catalogue = {
     retryable: false,
     remedy: 'Add the CA of this registry to dray.yaml, or mark the host `insecure: true`.',
   },
+  address_refused: {
+    retryable: false,
+    remedy:
+      'If this service may go there, an administrator lists the registry under `registries`, or its address under `network.allow`, in dray.yaml.',
+  },
+  token_server_refused: {
+    retryable: false,
+    remedy:
+      'If that host may see the login, an administrator lists it under `tokenServers` of this registry in dray.yaml.',
+  },
   protocol: {
     retryable: false,
     remedy: 'Check that this host is a container registry (OCI distribution, v2).',
@@ -75,6 +95,16 @@ export const catalogue = {
     remedy: 'The tag exists with other content and may not be moved: use another tag or target.',
   },
   push_refused: { retryable: false, remedy: "Read the registry's answer; check its policies and limits." },
+
+  platform_unavailable: {
+    retryable: true,
+    remedy: 'Try again; check with `dray doctor` that Seqera Platform is connected to this service.',
+  },
+  credential_unreadable: {
+    retryable: false,
+    remedy: 'Save the credential on Seqera Platform again.',
+  },
+  grant_lost: { retryable: false, remedy: 'Submit it again.' },
 
   skopeo_missing: {
     retryable: false,

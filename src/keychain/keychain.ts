@@ -5,6 +5,12 @@ import type { Repository } from '../core/reference.ts';
 export interface Keychain {
   /** @throws MirrorError when the keychain has the host but its secret can't be had (helper missing, file unreadable). */
   resolve(repository: Repository, signal: AbortSignal): Promise<Credential | undefined>;
+  /**
+   * Makes what must be there before a push (on Amazon ECR: the repository). Of those that ask at the same time,
+   * one does it.
+   * @returns whether the repository is of this keychain's kind.
+   */
+  prepare?(repository: Repository, signal: AbortSignal): Promise<boolean>;
 }
 
 /** Asks keychains in order; the first that knows the host wins. */
@@ -16,6 +22,10 @@ export function chain(...keychains: readonly Keychain[]): Keychain {
         if (credential) return credential;
       }
       return undefined;
+    },
+    async prepare(repository, signal) {
+      for (const keychain of keychains) if (await keychain.prepare?.(repository, signal)) return true;
+      return false;
     },
   };
 }

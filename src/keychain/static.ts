@@ -1,4 +1,4 @@
-import type { RegistryEntry } from '../config.ts';
+import type { RegistryEntry } from '../settings.ts';
 import type { Keychain } from './keychain.ts';
 
 /** The logins of dray.yaml, by host. */

@@ -1,0 +1,179 @@
+import { z } from 'zod';
+import { parseRegistry } from './core/reference.ts';
+
+const seconds = (what: string) => z.number().nonnegative().describe(`${what}, in seconds`);
+
+const secret = z
+  .union([
+    z.strictObject({ env: z.string().min(1).describe('Name of the environment variable that holds it') }),
+    z.strictObject({ file: z.string().min(1).describe('Path of the file that holds it') }),
+  ])
+  .describe('Where the secret is; never the secret itself');
+
+const registry = z
+  .strictObject({
+    host: z
+      .string()
+      .refine((host) => isRegistryHost(host), 'is no registry host; write it like quay.io or localhost:5000')
+      .describe('Registry host, with port if any: quay.io, localhost:5000, docker.io'),
+    username: z.string().min(1).optional().describe('User or robot name'),
+    password: secret.optional(),
+    login: z
+      .enum(['aws', 'google', 'azure'])
+      .optional()
+      .describe(
+        'Instead of a password: the cloud identity that this service runs under (ECR, Artifact Registry or GCR, ACR)',
+      ),
+    role: z
+      .string()
+      .regex(
+        /^arn:[a-z-]+:iam::[0-9]{12}:role\/\S+$/,
+        'is no ARN of a role, such as arn:aws:iam::123456789012:role/dray',
+      )
+      .optional()
+      .describe('With `login: aws`: a role to assume first'),
+    externalId: z.string().min(2).optional().describe('External id that goes with the role'),
+    key: z
+      .strictObject({ file: z.string().min(1) })
+      .optional()
+      .describe('With `login: google`: a service-account key (JSON) instead of the ambient identity'),
+    shared: z
+      .boolean()
+      .optional()
+      .describe(
+        "Callers of Seqera Platform may use this login too. Absent: only callers with this service's own keys",
+      ),
+    tokenServers: z
+      .array(z.string().refine((host) => isRegistryHost(host), 'is no host'))
+      .optional()
+      .describe('Hosts beside its own that this registry may send a login to, such as auth.example.com'),
+    ca: z.string().optional().describe('PEM file with the private CA of this host'),
+    insecure: z
+      .boolean()
+      .optional()
+      .describe('Allow plain HTTP and unchecked certificates. Loopback hosts are plain HTTP anyway'),
+  })
+  .refine(
+    ({ login, username, password }) => !login || (!username && !password),
+    'has both `login` and a user name',
+  )
+  .refine(({ login, role }) => !role || login === 'aws', 'has a role, which needs `login: aws`')
+  .refine(({ role, externalId }) => role || !externalId, 'has an external id without a role')
+  .refine(({ login, key }) => !key || login === 'google', 'has a key, which needs `login: google`');
+
+const platformEndpoint = z.strictObject({
+  url: z
+    .url({ protocol: /^https?$/ })
+    .describe("Base URL of the installation's API, such as https://seqera.example.com/api"),
+  token: secret.describe('The token with which this installation may pair: its licence token'),
+});
+
+const perMinute = (what: string, fallback: number) =>
+  z.int().min(0).default(fallback).describe(`${what}, a minute; 0: no limit`);
+
+/** What dray.yaml may hold. */
+export const settings = z.strictObject({
+  host: z.string().min(1).default('127.0.0.1').describe('Address to listen on (DRAY_HOST)'),
+  port: z.int().min(0).max(65535).default(9090).describe('Port to listen on (DRAY_PORT)'),
+  url: z
+    .url({ protocol: /^https?$/ })
+    .optional()
+    .describe('Public base URL, used in links to pages (DRAY_URL)'),
+  dataDir: z.string().min(1).default('.dray').describe('Data folder (DRAY_DATA_DIR)'),
+  databaseUrl: z
+    .url({ protocol: /^postgres(?:ql)?$/ })
+    .optional()
+    .describe('PostgreSQL; absent: embedded in the data folder (DRAY_DATABASE_URL)'),
+  freshness: seconds('How old a look at source and target may be when an image is said to be there')
+    .max(86_400)
+    .default(5),
+  submitBudget: seconds('How long a submit may wait for a registry that is down for a moment')
+    .min(1)
+    .max(300)
+    .default(10),
+  overwrite: z
+    .enum(['same-origin', 'always'])
+    .default('same-origin')
+    .describe('May a target that was mirrored from another source repository be overwritten?'),
+  copies: z.int().min(1).max(256).default(4).describe('How many copies run at once'),
+  skopeo: z
+    .strictObject({
+      path: z.string().min(1).default('skopeo').describe('Command or path of Skopeo'),
+      // The queue's jobs live a day at most.
+      timeLimit: seconds('How long one copy may take').min(1).max(85_000).default(3600),
+    })
+    .prefault({}),
+  dockerConfig: z
+    .union([z.string().min(1), z.literal(false)])
+    .optional()
+    .describe('Docker config.json with logins and credential helpers; false: none. Absent: the user’s own'),
+  logLevel: z.enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace']).default('info'),
+  registries: z.array(registry).default([]),
+  platform: z
+    .strictObject({
+      endpoints: z
+        .array(platformEndpoint)
+        .default([])
+        .describe(
+          'Installations of Seqera Platform that may pair with this service; the first is meant where a caller names none (DRAY_PLATFORM_ENDPOINTS, DRAY_PAIRING_TOKEN)',
+        ),
+    })
+    .prefault({}),
+  ecr: z
+    .strictObject({
+      create: z.boolean().default(true).describe('Make a repository that is missing on ECR'),
+      immutableTags: z.boolean().default(false).describe('Its tags may not be moved'),
+      scanOnPush: z.boolean().default(false),
+      lifecyclePolicy: z.string().min(1).optional().describe('JSON file with its lifecycle policy'),
+      tags: z.record(z.string().min(1), z.string()).default({}).describe('Resource tags that it gets'),
+    })
+    .prefault({})
+    .describe('What a repository is like that Dray makes on Amazon ECR'),
+  network: z
+    .strictObject({
+      allow: z
+        .array(z.string().min(1))
+        .default([])
+        .describe(
+          'Addresses, ranges (10.1.0.0/16) and host names of private networks that requests may lead to; hosts under `registries` may be private anyway',
+        ),
+    })
+    .prefault({}),
+  trustedProxies: z
+    .array(z.string().min(1))
+    .default([])
+    .describe(
+      "Addresses or ranges of proxies in front of the service whose X-Forwarded-For tells the client's address",
+    ),
+  limits: z
+    .strictObject({
+      submit: z
+        .strictObject({
+          perCaller: perMinute('Submits of one caller', 30_000),
+          perAddress: perMinute('Submits from one address', 60_000),
+        })
+        .prefault({}),
+      read: z
+        .strictObject({
+          perCaller: perMinute('Other calls of one caller', 600_000),
+          perAddress: perMinute('Other calls from one address', 1_200_000),
+        })
+        .prefault({}),
+      failedLogins: perMinute('Refused tokens and pairings from one address', 60),
+    })
+    .prefault({})
+    .describe('How much may be asked; administrator keys have no limit'),
+});
+
+export type Settings = z.infer<typeof settings>;
+export type RegistryEntry = z.infer<typeof registry>;
+export type Secret = z.infer<typeof secret>;
+
+function isRegistryHost(host: string): boolean {
+  try {
+    parseRegistry(host);
+    return true;
+  } catch {
+    return false;
+  }
+}
