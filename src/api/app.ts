@@ -10,7 +10,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { KeyStore } from '../core/key.ts';
 import { MirrorError } from '../core/errors.ts';
 import type { MirrorService } from '../mirror/service.ts';
-import { type Authenticator, createAuthenticator } from './auth.ts';
+import { type Authenticator, createAuthenticator, type Identify } from './auth.ts';
 import { handleError } from './errors.ts';
 import { registerDocs, registerOpenapi } from './routes/docs.ts';
 import { registerHealth } from './routes/health.ts';
@@ -32,6 +32,9 @@ export interface AppOptions {
   keys: KeyStore;
   /** DRAY_API_KEY. */
   adminKey: string | undefined;
+  /** Endpoints of Seqera Platform that may be paired, and who a caller of theirs is. */
+  endpoints: readonly string[];
+  identify: Identify;
   version: { version: string; commitId: string };
   /** Public base URL, without a trailing slash; known only once the server listens. */
   url: () => string;
@@ -39,7 +42,7 @@ export interface AppOptions {
 }
 
 /** What the routes need. */
-export interface Dependencies extends Omit<AppOptions, 'adminKey' | 'logger'> {
+export interface Dependencies extends Omit<AppOptions, 'adminKey' | 'endpoints' | 'identify' | 'logger'> {
   auth: Authenticator;
 }
 
@@ -51,7 +54,7 @@ const reapEvery = 50;
 
 /** Builds the HTTP application; the caller makes it listen, and closes it. */
 export async function createApp(options: AppOptions): Promise<App> {
-  const { keys, adminKey, logger } = options;
+  const { logger } = options;
   const app: App = fastify({
     loggerInstance: logger,
     // One line a request is most of a hot answer's cost; failures are logged where they happen.
@@ -89,9 +92,10 @@ export async function createApp(options: AppOptions): Promise<App> {
     app.server.once('close', () => clearInterval(reaper));
     done();
   });
-  const auth = createAuthenticator(keys, adminKey, (error) =>
-    logger.warn({ err: error }, "A key's use was not noted"),
-  );
+  const auth = createAuthenticator({
+    ...options,
+    onError: (error) => logger.warn({ err: error }, "A key's use was not noted"),
+  });
   const dependencies: Dependencies = { ...options, auth };
   await registerDocs(app, dependencies);
   registerWave(app, dependencies);

@@ -48,7 +48,13 @@ export function registerWave(app: App, { service, auth, url }: Dependencies): vo
     async (request) => {
       const { body } = request;
       const { image, repository } = mirrorRequestOf(body);
-      const caller = await auth.byKey(body.towerAccessToken || bearerOf(request));
+      const caller = await auth.byClaims({
+        token: body.towerAccessToken || bearerOf(request),
+        refreshToken: body.towerRefreshToken,
+        endpoint: body.towerEndpoint,
+        workspaceId: body.towerWorkspaceId,
+        workflowId: body.workflowId,
+      });
       return toContainerAnswer(
         await service.submit({ image, repository, dryRun: body.dryRun === true }, caller),
       );
@@ -120,8 +126,8 @@ export function registerWave(app: App, { service, auth, url }: Dependencies): vo
     },
     async (request) => {
       const mirror = await mirrorOf(request.params.id);
-      const key = bearerOf(request);
-      const caller = key ? await auth.byKey(key).catch(() => undefined) : undefined;
+      // Whoever holds the id may see the mirror; whether the log comes along depends on who asks.
+      const caller = bearerOf(request) ? await auth.byHeader(request).catch(() => undefined) : undefined;
       const logs =
         caller && (await service.mayReadLog(mirror.id, caller)) ? await service.log(mirror.id) : undefined;
       return toMirrorRecord(mirror, logs);
