@@ -29,7 +29,7 @@ export type PushCheck = (target: Repository, options: PushOptions, deadline: num
  * own logins the copy finds it out soon enough; without a login, and for callers who bring their own, it is asked.
  */
 export function createPushCheck(registry: Registry): PushCheck {
-  const seen = createMemo<true>(cacheLimit);
+  const seen = createMemo<boolean>(cacheLimit);
   return (target, { keychain, strict, dryRun }, deadline) =>
     onSide('target', async () => {
       const signal = signalUntil(deadline);
