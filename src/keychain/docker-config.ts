@@ -1,7 +1,6 @@
 import { readFile, stat } from 'node:fs/promises';
 import type { Credential } from '../core/credential.ts';
 import { MirrorError } from '../core/errors.ts';
-import type { Repository } from '../core/reference.ts';
 import { run } from '../lib/spawn.ts';
 import type { Keychain } from './keychain.ts';
 import { bestMatch } from './match.ts';
