@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { parseRegistry } from './core/reference.ts';
+import { isHostPattern, isRange } from './lib/address.ts';
 
 const seconds = (what: string) => z.number().nonnegative().describe(`${what}, in seconds`);
 
@@ -132,7 +133,14 @@ export const settings = z.strictObject({
   network: z
     .strictObject({
       allow: z
-        .array(z.string().min(1))
+        .array(
+          z
+            .string()
+            .refine(
+              (entry) => isRange(entry) || isHostPattern(entry),
+              'is no address, range (10.1.0.0/16) or host name (registry.corp.example, *.corp.example)',
+            ),
+        )
         .default([])
         .describe(
           'Addresses, ranges (10.1.0.0/16) and host names of private networks that requests may lead to; hosts under `registries` may be private anyway',

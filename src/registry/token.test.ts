@@ -12,8 +12,10 @@ import { answer, forward, type StandIn, startStandIn } from '../../test/fixtures
 import { parametersOf, startTokenServer, type TokenServer } from '../../test/fixtures/token-server.ts';
 import type { Credential } from '../core/credential.ts';
 import type { Digest } from '../core/digest.ts';
+import { allowAll } from '../lib/address.ts';
 import type { MirrorError } from '../core/errors.ts';
 import { createRegistry } from './client.ts';
+import type { RegistrySettings } from './realm.ts';
 import type { Registry } from './registry.ts';
 
 const signal = new AbortController().signal;
@@ -45,7 +47,8 @@ describe('a registry with a token server', () => {
     );
   });
   beforeEach(() => {
-    client = createRegistry({ hosts: new Map(), proxy: {} });
+    const hosts = new Map([[front.host, { tokenServers: [tokens.host] }]]);
+    client = createRegistry({ hosts, proxy: {}, policy: allowAll });
     tokens.users = [{ ...adminLogin, identityToken, rights: everything }];
     for (const { seen } of [tokens, front]) seen.length = 0;
   });
@@ -159,7 +162,8 @@ describe('a registry with a token server', () => {
 
 describe('a challenge', () => {
   let standIns: StandIn[] = [];
-  const client = createRegistry({ hosts: new Map(), proxy: {} });
+  const hosts = new Map<string, RegistrySettings>();
+  const client = createRegistry({ hosts, proxy: {}, policy: allowAll });
   afterEach(async () => {
     await Promise.all(standIns.map((standIn) => standIn.stop()));
     standIns = [];
@@ -167,11 +171,16 @@ describe('a challenge', () => {
   afterAll(() => client.close());
 
   /** Asks a registry that wants a token from this realm. */
-  async function ask(realm: string, credential?: Credential): Promise<MirrorError | undefined> {
+  async function ask(
+    realm: string,
+    credential?: Credential,
+    tokenServers: string[] = [],
+  ): Promise<MirrorError | undefined> {
     const standIn = await startStandIn((_, response) =>
       answer(response, 401, '', { 'www-authenticate': `Bearer realm="${realm}",service="x"` }),
     );
     standIns.push(standIn);
+    hosts.set(standIn.host, { tokenServers });
     return client.ping(standIn.host, { credential, signal }).then(
       () => undefined,
       (error: unknown) => error as MirrorError,
@@ -199,6 +208,18 @@ describe('a challenge', () => {
     expect(error).toMatchObject({ code: 'refused', message: expect.stringContaining(host) as string });
   });
 
+  it('gets no login for another host, and names both', async () => {
+    const answers = await realm(200, { token: 'abc' });
+    const { host } = new URL(answers);
+    const error = await ask(answers, login, ['other.example', `localhost:${host.slice(10)}`]);
+    expect(error).toMatchObject({ code: 'token_server_refused', retryable: false });
+    expect(error?.message).toMatch(new RegExp(`^${standIns.at(-1)?.host} wants .* to ${host}`));
+    expect(standIns.at(-2)?.seen).toEqual([]);
+    // What is nobody's secret may be asked anywhere.
+    await ask(answers);
+    expect(standIns.at(-3)?.seen).toHaveLength(1);
+  });
+
   it('gets no password in clear over the network', async () => {
     expect(await ask('http://auth.example/token', login)).toMatchObject({ code: 'tls' });
   });
@@ -209,7 +230,8 @@ describe('a challenge', () => {
 
   it('gets a token that is called access_token, and sends it', async () => {
     const answers = await realm(200, { access_token: 'abc' });
-    expect(await ask(answers, login)).toMatchObject({ code: 'credentials_rejected' });
+    const known = [new URL(answers).host];
+    expect(await ask(answers, login, known)).toMatchObject({ code: 'credentials_rejected' });
     expect(standIns.at(-1)?.seen.at(-1)?.headers.authorization).toBe('Bearer abc');
   });
 });

@@ -27,6 +27,7 @@ import {
   type TestProxy,
 } from '../../test/fixtures/stand-in.ts';
 import type { Digest } from '../core/digest.ts';
+import { allowAll } from '../lib/address.ts';
 import type { MirrorError } from '../core/errors.ts';
 import type { HostSettings } from '../lib/http.ts';
 import { createRegistry } from './client.ts';
@@ -48,7 +49,7 @@ function createClient(
   hosts: Record<string, HostSettings> = {},
   proxy: { http?: string; https?: string } = {},
 ) {
-  const client = createRegistry({ hosts: new Map(Object.entries(hosts)), proxy });
+  const client = createRegistry({ hosts: new Map(Object.entries(hosts)), proxy, policy: allowAll });
   clients.push(client);
   return client;
 }
