@@ -7,6 +7,7 @@ import { startAws, type TestAws } from '../../test/fixtures/aws.ts';
 import { freePort } from '../../test/fixtures/registry.ts';
 import { MirrorError } from '../core/errors.ts';
 import { isLoopback } from '../core/reference.ts';
+import { allowAll } from '../lib/address.ts';
 import { createDispatchers } from '../lib/http.ts';
 import { settings } from '../settings.ts';
 import { awsKeysOf, createEcr, createEcrKeychain, type Ecr, ecrHost } from './ecr.ts';
@@ -15,7 +16,7 @@ import type { AwsIdentity } from './aws.ts';
 const host = '123456789012.dkr.ecr.eu-west-1.amazonaws.com';
 const repository = { registry: host, path: 'team/app' };
 const { signal } = new AbortController();
-const dispatchers = createDispatchers({ hosts: new Map(), proxy: {}, isLocal: isLoopback });
+const dispatchers = createDispatchers({ hosts: new Map(), proxy: {}, policy: allowAll, isLocal: isLoopback });
 
 let aws: TestAws;
 let ecr: Ecr;
@@ -189,7 +190,9 @@ describe('a refusal of AWS', () => {
     ['an unknown key', { accessKey: 'AKIAUNKNOWN' }, 'credentials_rejected'],
     ['a wrong secret', { secretKey: 'wrong' }, 'credentials_rejected'],
   ])('for %s says so', async (_, wrong, code) => {
-    expect(await refusal(ecr.login({ keys: { ...aws.user, ...wrong } }, host, signal))).toMatchObject({ code });
+    expect(await refusal(ecr.login({ keys: { ...aws.user, ...wrong } }, host, signal))).toMatchObject({
+      code,
+    });
   });
 
   it('for lack of any identity says so', async () => {
