@@ -56,8 +56,30 @@ export interface KeysTable {
   revoked_at: Time | null;
 }
 
+/** Key pairs for Seqera Platform; of one endpoint one at most is not replaced. */
+export interface PairingsTable {
+  id: string;
+  service: string;
+  endpoint: string;
+  public_key: string;
+  /** Sealed (lib/seal.ts). */
+  private_key: string;
+  created_at: Time;
+  replaced_at: Time | null;
+}
+
+/** Tokens that were refreshed, for whoever comes with those that they replace. */
+export interface PlatformTokensTable {
+  /** A hash of what they replace. */
+  id: string;
+  sealed: string;
+  updated_at: Time;
+}
+
 export interface Schema {
   mirrors: MirrorsTable;
   requests: RequestsTable;
   keys: KeysTable;
+  pairings: PairingsTable;
+  platform_tokens: PlatformTokensTable;
 }

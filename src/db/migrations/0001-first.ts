@@ -64,4 +64,26 @@ export async function up(db: Kysely<unknown>): Promise<void> {
     .addColumn('last_used_at', 'timestamptz')
     .addColumn('revoked_at', 'timestamptz')
     .execute();
+
+  await db.schema
+    .createTable('pairings')
+    .addColumn('id', 'text', (c) => c.primaryKey())
+    .addColumn('service', 'text', (c) => c.notNull())
+    .addColumn('endpoint', 'text', (c) => c.notNull())
+    .addColumn('public_key', 'text', (c) => c.notNull())
+    .addColumn('private_key', 'text', (c) => c.notNull())
+    .addColumn('created_at', 'timestamptz', (c) => c.notNull())
+    .addColumn('replaced_at', 'timestamptz')
+    .execute();
+  // One present pair for each endpoint, however many processes make one at once.
+  await sql`create unique index pairings_present on pairings (service, endpoint) where replaced_at is null`.execute(
+    db,
+  );
+
+  await db.schema
+    .createTable('platform_tokens')
+    .addColumn('id', 'text', (c) => c.primaryKey())
+    .addColumn('sealed', 'text', (c) => c.notNull())
+    .addColumn('updated_at', 'timestamptz', (c) => c.notNull())
+    .execute();
 }
