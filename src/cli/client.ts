@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import type { Config } from '../config.ts';
 import { type ErrorCode, catalogue, MirrorError, type Side } from '../core/errors.ts';
+import type { Health } from '../wire/health.ts';
 import type { CreatedKey, KeyView } from '../wire/key.ts';
 import type { MirrorAnswer, MirrorList, MirrorView } from '../wire/mirror.ts';
 
@@ -14,6 +15,7 @@ export interface Client {
   createKey(name: string, admin: boolean): Promise<CreatedKey>;
   listKeys(): Promise<{ keys: KeyView[] }>;
   revokeKey(id: string): Promise<KeyView>;
+  health(): Promise<Health>;
 }
 
 /** Milliseconds that a service may take to say that it is there, and to answer a call (a submit may take 30 s). */
@@ -125,6 +127,7 @@ function createClient(base: string, login: Login, stop: AbortSignal): Client {
     log: async (mirror) => (await call('GET', `/v1alpha1/mirrors/${id(mirror)}/logs`)).text(),
     createKey: (name, admin) => json('POST', '/v1/keys', { name, admin }),
     listKeys: () => json('GET', '/v1/keys'),
+    health: () => json('GET', '/health'),
     revokeKey: (key_) => json('DELETE', `/v1/keys/${id(key_)}`),
   };
 }

@@ -1,16 +1,22 @@
 import { z } from 'zod';
+import { type Health, health } from '../../wire/health.ts';
 import type { App, Dependencies } from '../app.ts';
 
-const health = z.object({ status: z.literal('ok'), version: z.string() });
 const serviceInfo = z.object({ serviceInfo: z.object({ version: z.string(), commitId: z.string() }) });
 
-export function registerHealth(app: App, { version }: Dependencies): void {
+export function registerHealth(app: App, { version, pairingStates }: Dependencies): void {
   app.get(
     '/health',
     { schema: { tags: ['Service'], summary: 'Whether it serves', response: { 200: health } } },
-    () => ({
-      status: 'ok' as const,
+    (): Health => ({
+      status: 'ok',
       version: version.version,
+      pairings: pairingStates().map(({ endpoint, state, since, lastError }) => ({
+        endpoint,
+        state,
+        since: since.toISOString(),
+        ...(lastError !== undefined && { lastError }),
+      })),
     }),
   );
   app.get(

@@ -4,6 +4,7 @@ import type { Config } from '../../config.ts';
 import { formatBytes } from '../../core/bytes.ts';
 import { asMirrorError, MirrorError } from '../../core/errors.ts';
 import { parseRegistry } from '../../core/reference.ts';
+import type { Health } from '../../wire/health.ts';
 import { type Context, exitStatus, type ExitStatus, printJson } from '../context.ts';
 import { paint } from '../format.ts';
 import { locateService, serviceOption, type ServiceOptions } from '../service.ts';
@@ -96,11 +97,27 @@ async function checkService(context: Context, options: ServiceOptions): Promise<
     const service = await locateService(context, options);
     if (!service)
       return [{ check, state: 'warn', text: 'none runs here; `dray mirror` does its work by itself then' }];
+    const { pairings } = await service.health();
     await service.list({ limit: '1' });
-    return [{ check, state: 'good', text: `${service.url} answers and accepts the key` }];
+    return [
+      { check, state: 'good', text: `${service.url} answers and accepts the key` },
+      ...pairings.map((pairing) => aboutPairing(pairing)),
+    ];
   } catch (error) {
     return [fromError(check, error)];
   }
+}
+
+function aboutPairing({ endpoint, state, since, lastError }: Health['pairings'][number]): Finding {
+  const at = `${since.slice(0, 19).replace('T', ' ')} UTC`;
+  if (state === 'connected')
+    return { check: 'platform', state: 'good', text: `${endpoint} is connected, since ${at}` };
+  return {
+    check: 'platform',
+    state: 'bad',
+    text: `${endpoint} is not connected, since ${at}${lastError === undefined ? '' : `: ${lastError}`}`,
+    remedy: `Check that WAVE_SERVER_URL on its side names this service and reaches it; the service's log has refused pairings.`,
+  };
 }
 
 async function checkDisk({ dataDir }: Config): Promise<Finding[]> {
