@@ -160,6 +160,8 @@ export async function startService(config: Config): Promise<Service> {
         find: (hash) => untilDeadline(deadlineIn(config.submitBudget), () => keys.find(hash)),
       },
       adminKey: config.apiKey,
+      limits: config.limits,
+      trustedProxies: config.trustedProxies,
       version: readVersion(),
       url: () => url,
       logger,

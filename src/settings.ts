@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { parseRegistry } from './core/reference.ts';
+import { isSubnet } from './lib/subnet.ts';
 
 const seconds = (what: string) => z.number().nonnegative().describe(`${what}, in seconds`);
 
@@ -140,7 +141,14 @@ export const settings = z.strictObject({
     })
     .prefault({}),
   trustedProxies: z
-    .array(z.string().min(1))
+    .array(
+      z
+        .string()
+        .refine(
+          (text) => isSubnet(text),
+          'is no address and no range of addresses; write it like 10.0.0.7 or 10.0.0.0/8',
+        ),
+    )
     .default([])
     .describe(
       "Addresses or ranges of proxies in front of the service whose X-Forwarded-For tells the client's address",

@@ -1,18 +1,22 @@
 import { timingSafeEqual } from 'node:crypto';
 import type { FastifyRequest } from 'fastify';
 import { MirrorError } from '../core/errors.ts';
-import { hashKey, type KeyStore } from '../core/key.ts';
+import { hashKey, type Key, type KeyStore } from '../core/key.ts';
 import type { Caller } from '../mirror/service.ts';
+import type { Keyring } from './keyring.ts';
+import type { Limits } from './limits.ts';
 
 /** Tells who asks. */
 export interface Authenticator {
-  /** @throws MirrorError `unauthenticated`. */
-  byKey(key: string | null | undefined): Promise<Caller>;
+  /** @throws MirrorError `unauthenticated`; `too_many_requests` when the caller or failed logins are over a limit. */
+  byKey(key: string | null | undefined, request: FastifyRequest): Promise<Caller>;
+  /** The same, not counted as the caller's call: for routes that are open to everybody. */
+  identify(key: string | null | undefined, request: FastifyRequest): Promise<Caller>;
   /** By `Authorization: Bearer`. */
   byHeader(request: FastifyRequest): Promise<Caller>;
   /** The same, for administrators only. @throws MirrorError `forbidden`. */
   adminByHeader(request: FastifyRequest): Promise<Caller>;
-  /** Forgets what it knows of keys: one has been revoked. */
+  /** Forgets what it knows of keys: one has been made or revoked. */
   forget(): void;
 }
 
@@ -28,11 +32,15 @@ const cacheLimit = 10_000;
 export function createAuthenticator(
   keys: KeyStore,
   adminKey: string | undefined,
+  keyring: Keyring,
+  limits: Limits,
   onError: (error: unknown) => void,
 ): Authenticator {
   const adminHash = adminKey === undefined ? undefined : Buffer.from(hashKey(adminKey));
   const known = new Map<string, { caller: Caller; until: number }>();
   const touched = new Map<string, number>();
+  // What was asked before a key was revoked must not be believed after.
+  let epoch = 0;
 
   function noteUse(id: string): void {
     const now = Date.now();
@@ -42,7 +50,7 @@ export function createAuthenticator(
     keys.touch(id, new Date(now)).catch(onError);
   }
 
-  async function byKey(key: string | null | undefined): Promise<Caller> {
+  async function identify(key: string | null | undefined, request: FastifyRequest): Promise<Caller> {
     if (!key) throw new MirrorError('unauthenticated', 'No access token was sent.');
     const hash = hashKey(key);
     if (adminHash && timingSafeEqual(adminHash, Buffer.from(hash)))
@@ -50,30 +58,48 @@ export function createAuthenticator(
     const now = performance.now();
     let entry = known.get(hash);
     if (!entry || entry.until < now) {
-      const record = await keys.find(hash);
-      if (!record)
-        throw new MirrorError(
-          'unauthenticated',
-          'The access token is no key of this service, or it was revoked.',
-        );
+      const [asked, lately] = [epoch, entry !== undefined];
+      const login = { hash, scope: String(asked), known: lately };
+      const record = await limits.login(request, login, () => find(hash));
       entry = { caller: { keyId: record.id, admin: record.admin }, until: now + trusted };
       if (known.size >= cacheLimit) known.clear();
-      known.set(hash, entry);
+      if (asked === epoch) known.set(hash, entry);
     }
     noteUse(entry.caller.keyId);
     return entry.caller;
   }
 
-  const byHeader = (request: FastifyRequest) => byKey(bearerOf(request));
+  async function find(hash: string): Promise<Key> {
+    const record = await keys.find(hash);
+    if (record) return record;
+    known.delete(hash);
+    throw new MirrorError(
+      'unauthenticated',
+      'The access token is no key of this service, or it was revoked.',
+    );
+  }
+
+  async function byKey(key: string | null | undefined, request: FastifyRequest): Promise<Caller> {
+    const caller = await identify(key, request);
+    limits.admit(request, caller.keyId, caller.admin);
+    return caller;
+  }
+
+  const byHeader = (request: FastifyRequest) => byKey(bearerOf(request), request);
   return {
     byKey,
+    identify,
     byHeader,
     async adminByHeader(request) {
       const caller = await byHeader(request);
       if (!caller.admin) throw new MirrorError('forbidden', 'Only an administrator may do this.');
       return caller;
     },
-    forget: () => known.clear(),
+    forget() {
+      epoch++;
+      known.clear();
+      keyring.drop();
+    },
   };
 }
 

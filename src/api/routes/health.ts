@@ -4,10 +4,13 @@ import type { App, Dependencies } from '../app.ts';
 const health = z.object({ status: z.literal('ok'), version: z.string() });
 const serviceInfo = z.object({ serviceInfo: z.object({ version: z.string(), commitId: z.string() }) });
 
+/** What watches the service asks these, however often it likes. */
+const config = { limit: 'none' } as const;
+
 export function registerHealth(app: App, { version }: Dependencies): void {
   app.get(
     '/health',
-    { schema: { tags: ['Service'], summary: 'Whether it serves', response: { 200: health } } },
+    { config, schema: { tags: ['Service'], summary: 'Whether it serves', response: { 200: health } } },
     () => ({
       status: 'ok' as const,
       version: version.version,
@@ -15,7 +18,7 @@ export function registerHealth(app: App, { version }: Dependencies): void {
   );
   app.get(
     '/service-info',
-    { schema: { tags: ['Wave'], summary: 'Version', response: { 200: serviceInfo } } },
+    { config, schema: { tags: ['Wave'], summary: 'Version', response: { 200: serviceInfo } } },
     () => ({
       serviceInfo: version,
     }),

@@ -38,6 +38,7 @@ export function registerWave(app: App, { service, auth, url }: Dependencies): vo
   app.post(
     '/v1alpha2/container',
     {
+      config: { limit: 'submit-by-body' },
       schema: {
         tags,
         summary: 'Mirror an image',
@@ -48,7 +49,7 @@ export function registerWave(app: App, { service, auth, url }: Dependencies): vo
     async (request) => {
       const { body } = request;
       const { image, repository } = mirrorRequestOf(body);
-      const caller = await auth.byKey(body.towerAccessToken || bearerOf(request));
+      const caller = await auth.byKey(body.towerAccessToken || bearerOf(request), request);
       return toContainerAnswer(
         await service.submit({ image, repository, dryRun: body.dryRun === true }, caller),
       );
@@ -58,7 +59,10 @@ export function registerWave(app: App, { service, auth, url }: Dependencies): vo
   // Old clients, and new ones in other modes, come here; there is no mirroring in that API.
   app.post(
     '/container-token',
-    { schema: { tags, summary: 'Refused: the old API can not mirror', response: errors } },
+    {
+      config: { limit: 'submit-by-body' },
+      schema: { tags, summary: 'Refused: the old API can not mirror', response: errors },
+    },
     () => {
       throw new MirrorError(
         'not_a_mirror_request',
@@ -121,7 +125,7 @@ export function registerWave(app: App, { service, auth, url }: Dependencies): vo
     async (request) => {
       const mirror = await mirrorOf(request.params.id);
       const key = bearerOf(request);
-      const caller = key ? await auth.byKey(key).catch(() => undefined) : undefined;
+      const caller = key ? await auth.identify(key, request).catch(() => undefined) : undefined;
       const logs =
         caller && (await service.mayReadLog(mirror.id, caller)) ? await service.log(mirror.id) : undefined;
       return toMirrorRecord(mirror, logs);
