@@ -1,6 +1,8 @@
-import { rename, statfs, writeFile } from 'node:fs/promises';
+import { randomBytes } from 'node:crypto';
+import { existsSync } from 'node:fs';
+import { readFile, rename, stat, statfs, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type Config, ConfigError } from './config.ts';
+import { type Config, ConfigError, parseSecretKeys } from './config.ts';
 import { asMirrorError } from './core/errors.ts';
 import { type KeyStore, newKey } from './core/key.ts';
 import { probeSkopeo } from './executor/probe.ts';
@@ -9,9 +11,12 @@ import { createDockerConfigKeychain } from './keychain/docker-config.ts';
 import { chain, type Keychain } from './keychain/keychain.ts';
 import { createStaticKeychain } from './keychain/static.ts';
 import type { Launcher } from './lib/launcher.ts';
+import { createSealer, type Sealer } from './lib/seal.ts';
+import { grantPurpose } from './mirror/decision.ts';
 import { createLocalMirror, type LocalMirror } from './mirror/local.ts';
-import { createLooks } from './mirror/look.ts';
-import { deadlineIn, untilDeadline } from './mirror/retry.ts';
+import { createPushCheck } from './mirror/access.ts';
+import { createObservatory } from './mirror/look.ts';
+import { deadlineIn, signalUntil, untilDeadline } from './mirror/retry.ts';
 import { isWhole } from './mirror/tree.ts';
 import { createWorker, type Tools } from './mirror/worker.ts';
 import { createRegistry } from './registry/client.ts';
@@ -45,7 +50,6 @@ function createTools(config: Config, runDir: string, cacheDir: string, run?: Lau
   });
   return {
     registry: createRegistryClient(config),
-    keychain: createKeychain(config),
     executor,
     hosts: hostsOf(config),
     timeLimit: config.skopeo.timeLimit,
@@ -57,14 +61,15 @@ export function createLocal(config: Config, runDir: string): LocalMirror & { clo
   const { HOME = runDir, XDG_DATA_HOME = join(HOME, '.local/share') } = config.childEnv;
   // The user's own: what a command has copied, the next one can mount.
   const tools = createTools(config, runDir, XDG_DATA_HOME);
-  const looks = createLooks({
+  const observatory = createObservatory({
     ...tools,
     freshness: config.freshness,
     knowsRegistry: () => Promise.resolve(false),
   });
+  const keychain = createKeychain(config);
   const worker = createWorker(tools, () => Promise.resolve(false));
   return {
-    ...createLocalMirror({ looks, worker, budget: config.submitBudget }),
+    ...createLocalMirror({ looks: observatory.as(keychain), keychain, worker, budget: config.submitBudget }),
     close: () => tools.registry.close(),
   };
 }
@@ -121,7 +126,10 @@ export async function startService(config: Config): Promise<Service> {
 
     const tools = createTools(config, runDir, join(config.dataDir, 'cache'), launcher.run);
     closing.unshift(() => tools.registry.close());
+    const sealer = await openSealer(config);
+    const keychain = createKeychain(config);
     const mirrors = mirrorStore.createMirrorStore(database.kysely);
+    await mirrors.resealGrants((sealed, id) => reseal(sealer, sealed, grantPurpose(id)));
     const keys = keyStore.createKeyStore(database.kysely);
     const queue = await queues.openQueue(database, config.skopeo.timeLimit, onError);
     closing.unshift(() => queue.close());
@@ -129,15 +137,18 @@ export async function startService(config: Config): Promise<Service> {
       mirrors,
       requests: requestStore.createRequestStore(database.kysely),
       queue,
-      looks: createLooks({
+      observatory: createObservatory({
         ...tools,
         freshness: config.freshness,
         knowsRegistry: mirrors.knowsRegistry,
       }),
       worker: createWorker(tools, mirrors.superseded),
-      isWhole: async ({ target, digest }, deadline) => {
-        const signal = AbortSignal.timeout(Math.max(1, Math.ceil(deadline - performance.now())));
-        const access = { credential: await tools.keychain.resolve(target, signal), signal };
+      keychainOf: () => keychain,
+      checkPush: createPushCheck(tools.registry),
+      sealer,
+      isWhole: async ({ target, digest }, logins, deadline) => {
+        const signal = signalUntil(deadline);
+        const access = { credential: await logins.resolve(target, signal), signal };
         return isWhole(tools.registry, target, digest, access);
       },
       overwrite: config.overwrite,
@@ -162,6 +173,8 @@ export async function startService(config: Config): Promise<Service> {
       adminKey: config.apiKey,
       limits: config.limits,
       trustedProxies: config.trustedProxies,
+      endpoints: [...config.pairings.keys()],
+      identify: () => Promise.reject(new Error('not yet')),
       version: readVersion(),
       url: () => url,
       logger,
@@ -216,6 +229,29 @@ async function makeFirstKey(keys: KeyStore, { keyFile }: Config): Promise<string
   await rename(`${keyFile}.new`, keyFile);
   await keys.create('first start', true, key);
   return keyFile;
+}
+
+/**
+ * The master key: from the environment, or from a file that the first start makes.
+ * @throws ConfigError when others than its owner may read the file.
+ */
+async function openSealer({ secretKeys, secretKeyFile }: Config): Promise<Sealer> {
+  if (secretKeys) return createSealer(secretKeys);
+  if (!existsSync(secretKeyFile)) {
+    await writeFile(`${secretKeyFile}.new`, `${randomBytes(32).toString('base64')}\n`, { mode: 0o600 });
+    await rename(`${secretKeyFile}.new`, secretKeyFile);
+  }
+  if (((await stat(secretKeyFile)).mode & 0o077) !== 0)
+    throw new ConfigError(
+      `${secretKeyFile} can be read by others. Make it private: chmod 600 ${secretKeyFile}`,
+    );
+  return createSealer(parseSecretKeys(await readFile(secretKeyFile, 'utf8'), secretKeyFile));
+}
+
+/** The same secret under the present master key; undefined when it is so already, or can't be opened. */
+function reseal(sealer: Sealer, sealed: string, purpose: string): string | undefined {
+  const secret = sealer.isOld(sealed) ? sealer.open(sealed, purpose) : undefined;
+  return secret === undefined ? undefined : sealer.seal(secret, purpose);
 }
 
 /** Bytes that must be free for a copy to be accepted: its auth files, its log and its records. */

@@ -11,6 +11,8 @@ import { type RegistryEntry, type Secret, type Settings, settings } from './sett
 export interface Config extends Settings {
   /** DRAY_API_KEY: an administrator key accepted as is; for a client, the key it sends. */
   apiKey?: string;
+  /** TOWER_ACCESS_TOKEN, for a client, with the installation and workspace that it is of: as the Wave CLI reads them. */
+  platformToken?: { token: string; endpoint?: string; workspaceId?: string };
   /** DRAY_URL, where it is set: the service that the command line has to use. */
   namedUrl?: string;
   /** File with the key that a first start makes; the command line on the same machine reads it. */
@@ -95,6 +97,13 @@ export function loadConfig(env: NodeJS.ProcessEnv = process.env, cwd: string = p
         : (config.dockerConfig ?? join(dockerDir, 'config.json')),
     registries,
     ...(apiKey ? { apiKey } : {}),
+    ...(env['TOWER_ACCESS_TOKEN'] && {
+      platformToken: {
+        token: env['TOWER_ACCESS_TOKEN'],
+        ...(env['TOWER_API_ENDPOINT'] && { endpoint: env['TOWER_API_ENDPOINT'] }),
+        ...(env['TOWER_WORKSPACE_ID'] && { workspaceId: env['TOWER_WORKSPACE_ID'] }),
+      },
+    }),
     ...(names.has('url') && config.url !== undefined && { namedUrl: config.url }),
     passwords: readPasswords(config.registries, env, atFile),
     pairings: readPairings(config.platform.endpoints, env, atFile),

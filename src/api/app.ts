@@ -10,7 +10,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { KeyStore } from '../core/key.ts';
 import { MirrorError } from '../core/errors.ts';
 import type { MirrorService } from '../mirror/service.ts';
-import { type Authenticator, createAuthenticator } from './auth.ts';
+import { type Authenticator, createAuthenticator, type Identify } from './auth.ts';
 import { handleError } from './errors.ts';
 import { createKeyring } from './keyring.ts';
 import { createLimits, type Limits, type LimitSettings } from './limits.ts';
@@ -34,6 +34,9 @@ export interface AppOptions {
   keys: KeyStore;
   /** DRAY_API_KEY. */
   adminKey: string | undefined;
+  /** Endpoints of Seqera Platform that may be paired, and who a caller of theirs is. */
+  endpoints: readonly string[];
+  identify: Identify;
   limits: LimitSettings;
   /** Addresses and ranges of proxies whose `X-Forwarded-For` counts. */
   trustedProxies: string[];
@@ -44,7 +47,10 @@ export interface AppOptions {
 }
 
 /** What the routes need. */
-export interface Dependencies extends Omit<AppOptions, 'adminKey' | 'limits' | 'trustedProxies' | 'logger'> {
+export interface Dependencies extends Omit<
+  AppOptions,
+  'adminKey' | 'endpoints' | 'identify' | 'limits' | 'trustedProxies' | 'logger'
+> {
   auth: Authenticator;
   limits: Limits;
 }
@@ -57,8 +63,8 @@ const reapEvery = 50;
 
 /** Builds the HTTP application; the caller makes it listen, and closes it. */
 export async function createApp(options: AppOptions): Promise<App> {
-  const { keys, adminKey, trustedProxies, logger } = options;
-  const keyring = createKeyring(keys.listGood, adminKey);
+  const { trustedProxies, logger } = options;
+  const keyring = createKeyring(options.keys.listGood, options.adminKey);
   const limits = createLimits(options.limits, keyring);
   const app: App = fastify({
     loggerInstance: logger,
@@ -99,9 +105,12 @@ export async function createApp(options: AppOptions): Promise<App> {
     app.server.once('close', () => clearInterval(reaper));
     done();
   });
-  const auth = createAuthenticator(keys, adminKey, keyring, limits, (error) =>
-    logger.warn({ err: error }, "A key's use was not noted"),
-  );
+  const auth = createAuthenticator({
+    ...options,
+    keyring,
+    limits,
+    onError: (error) => logger.warn({ err: error }, "A key's use was not noted"),
+  });
   const dependencies: Dependencies = { ...options, auth, limits };
   await registerDocs(app, dependencies);
   registerWave(app, dependencies);

@@ -51,7 +51,7 @@ export interface Limits {
   admit(request: FastifyRequest, id: string, admin: boolean): void;
   /**
    * Checks a token. Calls with the same token share one check; each check that ends with `unauthenticated` is a
-   * failed login of its address. When it has had too many, only what is known to be good is checked at all.
+   * failed login of its address. When it has had too many, only what was good lately, or is a key, is checked at all.
    * @throws MirrorError `too_many_requests`, or what `check` throws.
    */
   login<T>(request: FastifyRequest, login: Login, check: () => Promise<T>): Promise<T>;
@@ -64,11 +64,12 @@ export interface Limits {
 export interface Login {
   /** Of the token (`hashKey`). */
   hash: string;
-  /** What the check depends on beside the token; calls that differ here do not share one. */
+  /** What the check depends on beside the token: calls that differ here do not share one. */
   scope?: string;
-  /** It was good lately. */
-  known: boolean;
 }
+
+/** Tokens that are remembered to have been good; the oldest go first. */
+const goodLimit = 10_000;
 
 export type LimitSettings = Settings['limits'];
 
@@ -100,6 +101,7 @@ export function createLimits(
   };
   const failures = rule('failedLogins', 'failed logins', failedLogins);
   const checks = new Map<string, Promise<unknown>>();
+  const good = new Set<string>();
 
   function count(request: FastifyRequest, kind: Kind): Visit {
     const address = addressOf(request);
@@ -114,6 +116,12 @@ export function createLimits(
     const refuse = () => done(tooMany(perAddress[kind], wait, `from ${address}`));
     if (!token) return refuse();
     keyring.find(hashKey(token)).then((key) => (key?.admin ? done() : refuse()), done);
+  }
+
+  function remember(hash: string): void {
+    good.delete(hash);
+    good.add(hash);
+    if (good.size > goodLimit) good.delete(good.keys().next().value as string);
   }
 
   const countAs = (kind: Kind, tokenInBody: boolean): onRequestHookHandler =>
@@ -165,11 +173,7 @@ export function createLimits(
       const pause = perCaller[kind].buckets.take(id);
       if (pause > 0) throw tooMany(perCaller[kind], pause, 'with this access token');
     },
-    login<T>(
-      request: FastifyRequest,
-      { hash, scope = '', known }: Login,
-      check: () => Promise<T>,
-    ): Promise<T> {
+    login<T>(request: FastifyRequest, { hash, scope = '' }: Login, check: () => Promise<T>): Promise<T> {
       const address = addressOf(request);
       const key = `${address} ${hash} ${scope}`;
       const running = checks.get(key) as Promise<T> | undefined;
@@ -178,14 +182,16 @@ export function createLimits(
         const { buckets } = failures;
         // Taken before it is known how it ends: many at once are as many as one after the other.
         const wait = buckets.take(address);
-        if (wait > 0 && !known && !(await keyring.find(hash)))
+        if (wait > 0 && !good.has(hash) && !(await keyring.find(hash)))
           throw tooMany(failures, wait, `from ${address}`);
         try {
           const found = await check();
           if (wait === 0) buckets.giveBack(address);
+          remember(hash);
           return found;
         } catch (error) {
-          if (wait === 0 && asMirrorError(error).code !== 'unauthenticated') buckets.giveBack(address);
+          if (asMirrorError(error).code === 'unauthenticated') good.delete(hash);
+          else if (wait === 0) buckets.giveBack(address);
           throw error;
         }
       };

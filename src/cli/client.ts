@@ -49,12 +49,33 @@ export async function findService(
   const info = (await health.json().catch(() => undefined)) as { serviceInfo?: unknown } | undefined;
   // The key of this machine's service is for that one only, not for whatever a --url names.
   const own = [localUrl(config), config.url].some((each) => each?.replace(/\/+$/, '') === base);
-  if (info?.serviceInfo)
-    return createClient(base, config.apiKey ?? (own ? await readKey(keyFile) : undefined), signal);
+  if (info?.serviceInfo) {
+    const key = config.apiKey ?? (own ? await readKey(keyFile) : undefined);
+    // The token of Seqera Platform goes to no service that was not named.
+    const login = key === undefined && named !== undefined ? platformLogin(config) : keyLogin(key);
+    return createClient(base, login, signal);
+  }
   if (named === undefined) return undefined;
   throw new MirrorError('protocol', `What answers at ${base} is no Dray.`, {
     remedy: 'Check --url or DRAY_URL.',
   });
+}
+
+/** Headers that say who we are; none without a key. */
+type Login = Record<string, string>;
+
+function keyLogin(key: string | undefined): Login {
+  return key === undefined ? {} : { authorization: `Bearer ${key}` };
+}
+
+function platformLogin({ platformToken }: Config): Login {
+  if (!platformToken) return {};
+  const { token, endpoint, workspaceId } = platformToken;
+  return {
+    ...keyLogin(token),
+    ...(endpoint !== undefined && { 'platform-endpoint': endpoint }),
+    ...(workspaceId !== undefined && { 'platform-workspace': workspaceId }),
+  };
 }
 
 /** The address that a service with these settings listens on, as seen from this machine. */
@@ -74,14 +95,14 @@ function away(base: string, cause: unknown): MirrorError {
   });
 }
 
-function createClient(base: string, key: string | undefined, stop: AbortSignal): Client {
+function createClient(base: string, login: Login, stop: AbortSignal): Client {
   async function call(method: string, path: string, body?: unknown): Promise<Response> {
     const signal = AbortSignal.any([stop, AbortSignal.timeout(limits.call)]);
     const answer = await fetch(base + path, {
       method,
       signal,
       headers: {
-        ...(key !== undefined && { authorization: `Bearer ${key}` }),
+        ...login,
         ...(body !== undefined && { 'content-type': 'application/json' }),
       },
       ...(body !== undefined && { body: JSON.stringify(body) }),
@@ -90,7 +111,7 @@ function createClient(base: string, key: string | undefined, stop: AbortSignal):
       throw away(base, error);
     });
     if (answer.ok) return answer;
-    throw await refusal(answer, key === undefined);
+    throw await refusal(answer, !login['authorization']);
   }
   const json = async <T>(method: string, path: string, body?: unknown) =>
     (await (await call(method, path, body)).json()) as T;
@@ -123,7 +144,7 @@ async function refusal(answer: Response, withoutKey: boolean): Promise<MirrorErr
       withoutKey ? 'The service wants a key.' : 'The key is not accepted.',
       {
         remedy:
-          'Set DRAY_API_KEY to a key, or run this where the service was started: its first key is in .dray/api-key there.',
+          'Set DRAY_API_KEY to a key, or TOWER_ACCESS_TOKEN to a token of the Seqera Platform that the service works with, or run this where the service was started: its first key is in .dray/api-key there.',
       },
     );
   const known = code !== undefined && Object.hasOwn(catalogue, code) ? (code as ErrorCode) : 'internal';

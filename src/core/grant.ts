@@ -30,3 +30,8 @@ export function normalizeEndpoint(text: string): string | undefined {
   url.hostname = renamed[url.hostname] ?? url.hostname;
   return `${url.origin}${url.pathname.replace(/\/+$/, '')}`;
 }
+
+/** What a credential of Seqera Platform holds, decrypted (the packet's `discriminator` is its kind). */
+export type PlatformKeys =
+  | { kind: 'container-reg'; userName: string; password: string; registry?: string }
+  | { kind: 'aws'; accessKey?: string; secretKey?: string; assumeRoleArn?: string; externalId?: string };

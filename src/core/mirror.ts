@@ -28,6 +28,8 @@ export const noProgress: Progress = { layersDone: 0, layersTotal: 0, bytesDone: 
 export interface Mirror {
   /** `mr-` and 32 random hex digits: unguessable, since its record and page are open to whoever holds it. */
   id: string;
+  /** Who asked for it first, and whose logins it is made with: see {@link Caller} of the service. */
+  tenant: string;
   /** The source as asked for, completed (`docker.io/library/ubuntu:latest`). */
   source: Reference;
   target: Reference;

@@ -79,6 +79,11 @@ export function parseRegistry(host: string, text: string = host): string {
   const port = /:([0-9]+)$/.exec(host)?.[1];
   if (port !== undefined && !host.endsWith(']') && (Number(port) < 1 || Number(port) > 65535))
     throw invalid(text, `${port} is no valid port`);
+  return canonicalRegistry(host);
+}
+
+/** A registry host in lower case, with Docker Hub's other names made `docker.io`; checks nothing. */
+export function canonicalRegistry(host: string): string {
   const lower = host.toLowerCase();
   return dockerHubAliases.has(lower) ? 'docker.io' : lower;
 }

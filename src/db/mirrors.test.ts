@@ -32,6 +32,7 @@ describe.each(['embedded', 'PostgreSQL'])('the records of mirrors, %s', (kind) =
     const path = `a/${++count}`;
     return {
       id: `mr-${String(count).padStart(32, '0')}`,
+      tenant: 'key:a',
       source: { registry: 'src.io', path, tag: '1' },
       target: { registry: 'dst.io', path, tag: '1' },
       digest: `sha256:${'a'.repeat(64)}`,
@@ -46,7 +47,7 @@ describe.each(['embedded', 'PostgreSQL'])('the records of mirrors, %s', (kind) =
   const at = new Date(1_800_000_000_000);
   const created = async (values?: Partial<Mirror>) => {
     const made = mirror(values);
-    expect(await store.create(made, nothing)).toEqual(made);
+    expect(await store.create(made, undefined, nothing)).toEqual(made);
     return made;
   };
   const claimed = async (id: string) => {
@@ -71,6 +72,7 @@ describe.each(['embedded', 'PostgreSQL'])('the records of mirrors, %s', (kind) =
     let enqueued = 0;
     const joined = await store.create(
       { ...mirror(), source: first.source, target: first.target },
+      undefined,
       async () => {
         enqueued++;
       },
@@ -81,7 +83,7 @@ describe.each(['embedded', 'PostgreSQL'])('the records of mirrors, %s', (kind) =
   it('records nothing when the job can not be enqueued', async () => {
     const made = mirror();
     const failing = () => Promise.reject(new MirrorError('disk_full', 'x'));
-    await expect(store.create(made, failing)).rejects.toMatchObject({ code: 'disk_full' });
+    await expect(store.create(made, undefined, failing)).rejects.toMatchObject({ code: 'disk_full' });
     expect(await store.get(made.id)).toBeUndefined();
   });
 

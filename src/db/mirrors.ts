@@ -9,6 +9,7 @@ import type { MirrorsTable, Schema } from './schema.ts';
 /** Everything but the log, which only its own readers want. */
 const mirrorColumns = [
   'id',
+  'tenant',
   'source_registry',
   'source_path',
   'source_tag',
@@ -31,13 +32,15 @@ const mirrorColumns = [
   'exit_code',
 ] as const;
 
-type MirrorRow = Omit<Selectable<MirrorsTable>, 'log' | 'claims'>;
+type MirrorRow = Omit<Selectable<MirrorsTable>, 'log' | 'claims' | 'grant_sealed'>;
 
 /** The right to work on a mirror, until somebody else claims it. */
 export interface Claim {
   /** As it was when it was claimed. */
   mirror: Mirror;
   number: number;
+  /** What its logins are got with, as it was given to `create`. */
+  sealedGrant?: string;
 }
 
 /** What may become of a mirror that is being copied. */
@@ -55,8 +58,8 @@ export interface Page {
   limit: number;
   before?: string;
   state?: MirrorState;
-  /** Only mirrors that this key asked for. */
-  keyId?: string;
+  /** Only mirrors that this tenant asked for. */
+  tenant?: string;
 }
 
 export type MirrorStore = ReturnType<typeof createMirrorStore>;
@@ -79,13 +82,14 @@ export function createMirrorStore(kysely: Kysely<Schema>) {
         ),
       ),
 
-    /** The latest finished copy of this digest to this target. */
-    onRecord: (target: Reference, digest: Digest) =>
+    /** The latest finished copy of this digest to this target that was made for one of these tenants (LIKE). */
+    onRecord: (target: Reference, digest: Digest, tenants: string) =>
       guarded(async () =>
         toMirror(
           await atTarget(target)
             .where('digest', '=', digest)
             .where('state', '=', 'done')
+            .where('tenant', 'like', tenants)
             .orderBy('created_at', 'desc')
             .limit(1)
             .executeTakeFirst(),
@@ -133,12 +137,16 @@ export function createMirrorStore(kysely: Kysely<Schema>) {
      * Records a new mirror and runs `enqueue` in the same transaction; when another one for the same target
      * and digest is under way, returns that one and enqueues nothing.
      */
-    create: (mirror: Mirror, enqueue: (transaction: Kysely<Schema>) => Promise<void>) =>
+    create: (
+      mirror: Mirror,
+      sealedGrant: string | undefined,
+      enqueue: (transaction: Kysely<Schema>) => Promise<void>,
+    ) =>
       guarded(() =>
         kysely.transaction().execute(async (transaction) => {
           const inserted = await transaction
             .insertInto('mirrors')
-            .values(newRow(mirror))
+            .values({ ...newRow(mirror), grant_sealed: sealedGrant ?? null })
             .onConflict((conflict) => conflict.doNothing())
             .returning('id')
             .executeTakeFirst();
@@ -174,9 +182,11 @@ export function createMirrorStore(kysely: Kysely<Schema>) {
           })
           .where('id', '=', id)
           .where('state', 'in', ['queued', 'copying'])
-          .returning([...mirrorColumns, 'claims'])
+          .returning([...mirrorColumns, 'claims', 'grant_sealed'])
           .executeTakeFirst();
-        return row && { mirror: fromRow(row), number: row.claims };
+        if (!row) return undefined;
+        const { grant_sealed: sealedGrant } = row;
+        return { mirror: fromRow(row), number: row.claims, ...(sealedGrant !== null && { sealedGrant }) };
       }),
 
     /** Ends a claim; returns false, and changes nothing, when it is another's by now. */
@@ -190,7 +200,7 @@ export function createMirrorStore(kysely: Kysely<Schema>) {
             failure: failure ? JSON.stringify(failure) : null,
             exit_code: exitCode ?? null,
             ...(uncounted && { attempts: sql<number>`attempts - 1` }),
-            ...(isFinal(to) && { finished_at: at }),
+            ...(isFinal(to) && { finished_at: at, grant_sealed: null }),
           })
           .where('id', '=', mirror.id)
           .where('state', '=', 'copying')
@@ -231,8 +241,28 @@ export function createMirrorStore(kysely: Kysely<Schema>) {
         return row?.log;
       }),
 
+    /** Seals the grants of waiting mirrors anew; `undefined` leaves one as it is. */
+    resealGrants: (reseal: (sealed: string, id: string) => string | undefined) =>
+      guarded(async () => {
+        const rows = await kysely
+          .selectFrom('mirrors')
+          .select(['id', 'grant_sealed'])
+          .where('grant_sealed', 'is not', null)
+          .execute();
+        for (const { id, grant_sealed } of rows) {
+          const anew = reseal(grant_sealed as string, id);
+          if (anew !== undefined)
+            await kysely
+              .updateTable('mirrors')
+              .set({ grant_sealed: anew })
+              .where('id', '=', id)
+              .where('grant_sealed', '=', grant_sealed)
+              .execute();
+        }
+      }),
+
     /** Newest first. */
-    list: ({ limit, before, state, keyId }: Page) =>
+    list: ({ limit, before, state, tenant }: Page) =>
       guarded(async () => {
         let query = kysely.selectFrom('mirrors').select(mirrorColumns);
         if (state) query = query.where('state', '=', state);
@@ -240,13 +270,13 @@ export function createMirrorStore(kysely: Kysely<Schema>) {
           query = query.where(
             sql<boolean>`(created_at, id) < (select created_at, id from mirrors where id = ${before})`,
           );
-        if (keyId)
+        if (tenant !== undefined)
           query = query.where(({ exists, selectFrom }) =>
             exists(
               selectFrom('requests')
                 .select('requests.id')
                 .whereRef('requests.mirror_id', '=', 'mirrors.id')
-                .where('requests.key_id', '=', keyId),
+                .where('requests.tenant', '=', tenant),
             ),
           );
         const rows = await query.orderBy('created_at', 'desc').orderBy('id', 'desc').limit(limit).execute();
@@ -259,6 +289,7 @@ function newRow(mirror: Mirror) {
   const { source, target } = mirror;
   return {
     id: mirror.id,
+    tenant: mirror.tenant,
     source_registry: source.registry,
     source_path: source.path,
     source_tag: source.tag ?? null,
@@ -281,6 +312,7 @@ function fromRow(row: MirrorRow): Mirror {
   const pinned = row.source_digest === null ? {} : { digest: row.source_digest as Digest };
   return {
     id: row.id,
+    tenant: row.tenant,
     source: {
       registry: row.source_registry,
       path: row.source_path,

@@ -8,7 +8,7 @@ import type { Schema } from './schema.ts';
 export interface StoredRequest {
   id: string;
   mirrorId?: string;
-  keyId: string;
+  tenant: string;
   image: string;
   target: string;
   digest: Digest;
@@ -28,10 +28,10 @@ export function createRequestStore(kysely: Kysely<Schema>) {
   const inserts = createBatcher<StoredRequest>(
     (requests) =>
       guarded(async () => {
-        await sql`insert into requests (id, mirror_id, key_id, image, target, digest, cached, dry_run, created_at)
-          select id, "mirrorId", "keyId", image, target, digest, cached, "dryRun", "createdAt"
+        await sql`insert into requests (id, mirror_id, tenant, image, target, digest, cached, dry_run, created_at)
+          select id, "mirrorId", tenant, image, target, digest, cached, "dryRun", "createdAt"
           from json_to_recordset(${JSON.stringify(requests)}::json) as new
-            (id text, "mirrorId" text, "keyId" text, image text, target text, digest text, cached boolean, "dryRun" boolean,
+            (id text, "mirrorId" text, tenant text, image text, target text, digest text, cached boolean, "dryRun" boolean,
              "createdAt" timestamptz)
           on conflict do nothing`.execute(kysely);
       }),
@@ -49,7 +49,7 @@ export function createRequestStore(kysely: Kysely<Schema>) {
           row && {
             id: row.id,
             ...(row.mirror_id !== null && { mirrorId: row.mirror_id }),
-            keyId: row.key_id,
+            tenant: row.tenant,
             image: row.image,
             target: row.target,
             digest: row.digest as Digest,
@@ -60,14 +60,14 @@ export function createRequestStore(kysely: Kysely<Schema>) {
         );
       }),
 
-    /** Whether this key has asked for this mirror. */
-    asked: (mirrorId: string, keyId: string): Promise<boolean> =>
+    /** Whether this tenant has asked for this mirror. */
+    asked: (mirrorId: string, tenant: string): Promise<boolean> =>
       guarded(async () => {
         const row = await kysely
           .selectFrom('requests')
           .select('id')
           .where('mirror_id', '=', mirrorId)
-          .where('key_id', '=', keyId)
+          .where('tenant', '=', tenant)
           .limit(1)
           .executeTakeFirst();
         return row !== undefined;

@@ -6,6 +6,9 @@ type Time = ColumnType<Date, Date | string, Date | string>;
 
 export interface MirrorsTable {
   id: string;
+  tenant: string;
+  /** What the copy gets its logins with, sealed; gone when the mirror has ended. */
+  grant_sealed: string | null;
   source_registry: string;
   source_path: string;
   source_tag: string | null;
@@ -34,7 +37,7 @@ export interface MirrorsTable {
 export interface RequestsTable {
   id: string;
   mirror_id: string | null;
-  key_id: string;
+  tenant: string;
   image: string;
   target: string;
   digest: string;

@@ -1,9 +1,9 @@
 import { readFile, stat } from 'node:fs/promises';
 import type { Credential } from '../core/credential.ts';
 import { MirrorError } from '../core/errors.ts';
-import type { Repository } from '../core/reference.ts';
 import { run } from '../lib/spawn.ts';
 import type { Keychain } from './keychain.ts';
+import { bestMatch } from './match.ts';
 
 interface AuthEntry {
   auth?: unknown;
@@ -52,7 +52,7 @@ export function createDockerConfigKeychain(path: string, env: Record<string, str
         const found = await askHelper(helper, server, env, signal);
         if (found || own !== undefined) return found;
       }
-      return fromEntry(findEntry(config.auths, repository), path);
+      return fromEntry(bestMatch(Object.entries(config.auths), repository), path);
     },
   };
 }
@@ -78,22 +78,6 @@ function unreadable(path: string): MirrorError {
   return new MirrorError('credentials_rejected', `${path} is no Docker configuration file.`, {
     remedy: 'Mend the file, log in again with `docker login`, or set `dockerConfig: false`.',
   });
-}
-
-/** Keys are hosts, or with containers-auth.json(5) hosts and paths; old ones have a scheme. The longest wins. */
-function findEntry(auths: Record<string, AuthEntry>, { registry, path }: Repository): AuthEntry | undefined {
-  const byName = new Map(Object.entries(auths).map(([key, entry]) => [normalize(key), entry]));
-  const parts = `${registry}/${path}`.split('/');
-  for (let length = parts.length; length > 0; length--) {
-    const entry = byName.get(parts.slice(0, length).join('/'));
-    if (entry) return entry;
-  }
-  return undefined;
-}
-
-function normalize(key: string): string {
-  const bare = key.replace(/^https?:\/\//, '').replace(/\/(?:v[12]\/?)?$/, '');
-  return bare === 'index.docker.io' || bare === 'registry-1.docker.io' ? 'docker.io' : bare;
 }
 
 function fromEntry(entry: AuthEntry | undefined, path: string): Credential | undefined {

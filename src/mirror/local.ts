@@ -3,6 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { asMirrorError, MirrorError } from '../core/errors.ts';
 import { type Mirror, noProgress } from '../core/mirror.ts';
 import { formatReference, formatRepository } from '../core/reference.ts';
+import type { Keychain } from '../keychain/keychain.ts';
 import type { Looks } from './look.ts';
 import { type Plan, planRoute } from './plan.ts';
 import { deadlineIn, maxAttempts, pauseAfter } from './retry.ts';
@@ -12,6 +13,7 @@ import type { Listener, Worker } from './worker.ts';
 
 export interface LocalOptions {
   looks: Looks;
+  keychain: Keychain;
   worker: Worker;
   /** Seconds for which a registry that is down for a moment is asked again. */
   budget: number;
@@ -38,7 +40,7 @@ export interface LocalMirror {
   mirror(request: LocalRequest): Promise<Mirror>;
 }
 
-export function createLocalMirror({ looks, worker, budget }: LocalOptions): LocalMirror {
+export function createLocalMirror({ looks, keychain, worker, budget }: LocalOptions): LocalMirror {
   /** Which source each target of this run comes from. */
   const origins = new Map<string, Plan>();
 
@@ -65,6 +67,7 @@ export function createLocalMirror({ looks, worker, budget }: LocalOptions): Loca
       refuseForeignOrigin(plan);
       let mirror: Mirror = {
         id: `mr-${randomBytes(16).toString('hex')}`,
+        tenant: '',
         source: plan.source,
         target: plan.target,
         digest: plan.digest,
@@ -104,7 +107,7 @@ export function createLocalMirror({ looks, worker, budget }: LocalOptions): Loca
           attempts: mirror.attempts + 1,
         });
         try {
-          await worker.run(mirror, listener, signal);
+          await worker.run(mirror, keychain, listener, signal);
           tracker.finish();
           return change({ state: 'done', progress: tracker.progress(), finishedAt: new Date() });
         } catch (error) {

@@ -1,10 +1,12 @@
 import type { Digest } from '../core/digest.ts';
+import { type Credential, fingerprint } from '../core/credential.ts';
 import { asMirrorError, MirrorError, type Side } from '../core/errors.ts';
 import { formatReference, type Reference } from '../core/reference.ts';
 import type { Keychain } from '../keychain/keychain.ts';
 import { createMemo } from '../lib/memo.ts';
 import type { Registry } from '../registry/registry.ts';
-import { untilDeadline } from './retry.ts';
+import { signalUntil, untilDeadline } from './retry.ts';
+import { onSide } from './side.ts';
 
 /** What a registry said of a reference, and when it was asked (performance.now()). */
 export interface Look {
@@ -23,9 +25,13 @@ export interface Looks {
   lookAgain(reference: Reference, side: Side, deadline: number): Promise<Look>;
 }
 
+/** Looks with anybody's logins; what one of them saw counts for all who have the same login. */
+export interface Observatory {
+  as(keychain: Keychain): Looks;
+}
+
 export interface LooksOptions {
   registry: Registry;
-  keychain: Keychain;
   /** Seconds for which a look is good; 0 asks every time. */
   freshness: number;
   /** Whether this registry has answered us before; a port that was never open is an error of the caller's. */
@@ -42,20 +48,24 @@ const cacheLimit = 10_000;
  * Looks at registries: one HEAD answers everyone who asks for the same reference meanwhile, and for
  * `freshness` seconds after. HEAD, since Docker Hub counts a GET of a manifest as a pull.
  */
-export function createLooks(options: LooksOptions): Looks {
-  const { registry, keychain, freshness } = options;
+export function createObservatory(options: LooksOptions): Observatory {
+  const { registry, freshness } = options;
   const recent = createMemo<Look>(cacheLimit);
   const heard = new Set<string>();
 
-  async function ask(reference: Reference, side: Side, deadline: number): Promise<Look> {
+  async function ask(
+    reference: Reference,
+    credential: Credential | undefined,
+    side: Side,
+    deadline: number,
+  ): Promise<Look> {
     const at = performance.now();
     const host = reference.registry;
-    const signal = AbortSignal.timeout(Math.max(1, Math.ceil(deadline - at)));
+    const signal = signalUntil(deadline);
     let last: MirrorError | undefined;
     try {
       return await untilDeadline(deadline, async () => {
         try {
-          const credential = await keychain.resolve(reference, signal);
           const found = await registry.resolve(reference, { credential, signal });
           if (heard.size >= cacheLimit) heard.clear();
           heard.add(host);
@@ -83,9 +93,24 @@ export function createLooks(options: LooksOptions): Looks {
   }
 
   return {
-    look: (reference, side, deadline) =>
-      recent.get(formatReference(reference), freshness * 1000, () => ask(reference, side, deadline)),
-    lookAgain: (reference, side, deadline) =>
-      recent.renew(formatReference(reference), () => ask(reference, side, deadline)),
+    as(keychain) {
+      /** The login of the moment, and the name under which its looks are kept. */
+      async function enter(reference: Reference, deadline: number) {
+        const credential = await untilDeadline(deadline, () =>
+          keychain.resolve(reference, signalUntil(deadline)),
+        );
+        return { credential, key: `${fingerprint(credential)} ${formatReference(reference)}` };
+      }
+      return {
+        async look(reference, side, deadline) {
+          const { credential, key } = await onSide(side, () => enter(reference, deadline));
+          return recent.get(key, freshness * 1000, () => ask(reference, credential, side, deadline));
+        },
+        async lookAgain(reference, side, deadline) {
+          const { credential, key } = await onSide(side, () => enter(reference, deadline));
+          return recent.renew(key, () => ask(reference, credential, side, deadline));
+        },
+      };
+    },
   };
 }

@@ -16,6 +16,11 @@ export function deadlineIn(seconds: number): number {
   return performance.now() + seconds * 1000;
 }
 
+/** Aborts at the deadline (performance.now()). */
+export function signalUntil(deadline: number): AbortSignal {
+  return AbortSignal.timeout(Math.max(1, Math.ceil(deadline - performance.now())));
+}
+
 /**
  * Tries something until it works, fails for good, or the deadline (performance.now()) has come: what is down for a
  * moment should cost its caller a moment. Pauses double from 0.2 s, with jitter; a pause that the other side asks

@@ -5,12 +5,12 @@ import type { CopyEvent, Endpoint, Executor } from '../executor/executor.ts';
 import type { Keychain } from '../keychain/keychain.ts';
 import { createKeyedMutex } from '../lib/mutex.ts';
 import type { Access, Manifest, Registry } from '../registry/registry.ts';
+import { onSide } from './side.ts';
 import { readTree, type Tree } from './tree.ts';
 
 /** What a copy is made with. */
 export interface Tools {
   registry: Registry;
-  keychain: Keychain;
   executor: Executor;
   /** What the configuration says of a host. */
   hosts: Map<string, { ca?: string | undefined; insecure?: boolean | undefined }>;
@@ -36,7 +36,7 @@ export interface Worker {
    * is wanted, points at it. A tag is set last, so that none ever points at something incomplete.
    * @throws MirrorError with the side at fault.
    */
-  run(mirror: Mirror, listener: Listener, signal: AbortSignal): Promise<void>;
+  run(mirror: Mirror, keychain: Keychain, listener: Listener, signal: AbortSignal): Promise<void>;
 }
 
 /**
@@ -44,10 +44,15 @@ export interface Worker {
  *   not turn it back then.
  */
 export function createWorker(tools: Tools, superseded: (mirror: Mirror) => Promise<boolean>): Worker {
-  const { registry, keychain, executor } = tools;
+  const { registry, executor } = tools;
   const tags = createKeyedMutex();
 
-  const access = async (repository: Repository, side: Side, signal: AbortSignal): Promise<Access> =>
+  const access = async (
+    keychain: Keychain,
+    repository: Repository,
+    side: Side,
+    signal: AbortSignal,
+  ): Promise<Access> =>
     onSide(side, async () => ({ credential: await keychain.resolve(repository, signal), signal }));
 
   const endpoint = ({ registry: host, path }: Repository, { credential }: Access): Endpoint => {
@@ -138,17 +143,18 @@ export function createWorker(tools: Tools, superseded: (mirror: Mirror) => Promi
   }
 
   return {
-    async run(mirror, listener, stop) {
+    async run(mirror, keychain, listener, stop) {
       // A registry that answers a byte at a time must not hold us for ever after the copy either.
       const limit = AbortSignal.timeout((tools.timeLimit + checkLimit) * 1000);
       const signal = AbortSignal.any([stop, limit]);
       listener.phase('planning');
-      const from = await access(mirror.source, 'source', signal);
-      const to = await access(mirror.target, 'target', signal);
+      const from = await access(keychain, mirror.source, 'source', signal);
+      const to = await access(keychain, mirror.target, 'target', signal);
       let tree = await onSide('target', () => held(mirror, to));
       if (tree) {
         listener.note('The target holds every manifest already; nothing to copy.');
       } else {
+        await onSide('target', async () => keychain.prepare?.(mirror.target, signal));
         await copy(mirror, from, to, listener);
         listener.phase('verifying');
         tree = await onSide('target', () => held(mirror, to));
@@ -163,14 +169,4 @@ export function createWorker(tools: Tools, superseded: (mirror: Mirror) => Promi
       await setTag(mirror, tree.root, from, to, listener);
     },
   };
-}
-
-/** Says of whatever fails inside on which side it did; an error that has a side keeps it. */
-async function onSide<T>(side: Side, work: () => Promise<T>): Promise<T> {
-  try {
-    return await work();
-  } catch (caught) {
-    const error = asMirrorError(caught);
-    throw error.side ? error : error.at(side);
-  }
 }

@@ -130,6 +130,21 @@ describe('the registry client', () => {
     });
   });
 
+  it('sees that it may push, and leaves no upload behind', async () => {
+    const seen = await watch((host) => client.checkPush({ registry: host, path: 'new/repository' }, access));
+    expect(seen.map((each) => each.replace(/[0-9a-f-]{36}\?.*/, 'ID'))).toEqual([
+      'POST /v2/new/repository/blobs/uploads/',
+      'DELETE /v2/new/repository/blobs/uploads/ID',
+    ]);
+  });
+
+  it('sees that it may not push to a registry that is read-only', async () => {
+    const still = await startRegistry({ readonly: true });
+    const asked = client.checkPush({ registry: still.host, path: 'a/b' }, access);
+    await expect(asked).rejects.toMatchObject({ code: 'push_refused' });
+    await still.stop();
+  });
+
   it('reads the registry’s clock from a ping', async () => {
     const time = await client.ping(server.host, access);
     expect(Math.abs((time?.getTime() ?? 0) - Date.now())).toBeLessThan(5000);

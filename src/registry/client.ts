@@ -117,6 +117,26 @@ export function createRegistry(options: TransportOptions): Registry {
       if (told !== undefined && isDigest(told)) checkDigest(told, manifest.digest, doing);
     },
 
+    async checkPush(repository, access) {
+      const call = {
+        registry: repository.registry,
+        method: 'POST' as const,
+        path: `${repository.path}/blobs/uploads/`,
+        scope: `repository:${repository.path}:pull,push`,
+        what: `asking whether ${formatRepository(repository)} may be pushed to`,
+      };
+      const { answer, doing } = await send(call, access);
+      if (answer.statusCode !== 202) throw await refusal(answer, { ...doing, pushes: true });
+      await discard(answer);
+      const upload = uploadPath(header(answer, 'location'), repository);
+      // One that is left open costs its registry a little; it expires there.
+      if (upload !== undefined)
+        await send({ ...call, method: 'DELETE', path: upload }, access).then(
+          (gone) => discard(gone.answer),
+          () => undefined,
+        );
+    },
+
     async ping(host, access) {
       const call = {
         registry: host,
@@ -145,6 +165,16 @@ async function refusal(answer: Answer, doing: Doing): Promise<MirrorError> {
 function header(answer: Answer, name: string): string | undefined {
   const value = answer.headers[name];
   return Array.isArray(value) ? value[0] : value;
+}
+
+/** Where an upload goes on, below `/v2/` of the registry itself, whatever host the answer names. */
+function uploadPath(location: string | undefined, { path }: Repository): string | undefined {
+  const base = 'https://registry.invalid';
+  if (location === undefined || !URL.canParse(location, base)) return undefined;
+  const { pathname, search } = new URL(location, base);
+  return pathname.startsWith(`/v2/${path}/blobs/uploads/`)
+    ? `${pathname.slice('/v2/'.length)}${search}`
+    : undefined;
 }
 
 function mediaTypeOf(answer: Answer, doing: Doing): string {

@@ -36,6 +36,12 @@ export interface Registry {
   /** PUTs manifest bytes under a tag or digest; checks the digest that the registry answers. */
   putManifest(repository: Repository, under: string, manifest: Manifest, access: Access): Promise<void>;
   /**
+   * Resolves when this login may push to the repository: opens an upload and cancels it.
+   * @throws MirrorError `login_required`, `credentials_rejected`, `denied`, or `push_refused` when there is no such
+   * repository and the registry makes none by itself.
+   */
+  checkPush(repository: Repository, access: Access): Promise<void>;
+  /**
    * Asks `/v2/`: resolves when the host answers as a registry and accepts the credential, if any. Returns the
    * time by the registry's clock.
    */

@@ -10,7 +10,7 @@ import { createTokenCache, readToken, type TokenRequest } from './token.ts';
 /** One call to a registry's `/v2/` API. */
 export interface Call {
   registry: string;
-  method: 'GET' | 'HEAD' | 'PUT';
+  method: 'GET' | 'HEAD' | 'PUT' | 'POST' | 'DELETE';
   /** Below `/v2/`; built from checked parts only. */
   path: string;
   /** Token scope, such as `repository:a/b:pull`. */
@@ -85,7 +85,12 @@ export function createTransport({ hosts, proxy }: TransportOptions): Transport {
       if (!redirects.has(answer.statusCode) || typeof location !== 'string') return answer;
       await discard(answer);
       const next = URL.canParse(location, at.href) ? new URL(location, at) : undefined;
-      if (!next || hop === redirectLimit || method === 'PUT' || !/^https?:$/.test(next.protocol))
+      if (
+        !next ||
+        hop === redirectLimit ||
+        !['GET', 'HEAD'].includes(method) ||
+        !/^https?:$/.test(next.protocol)
+      )
         throw new MirrorError(
           'protocol',
           `${doing.host} redirects where Dray can't follow, when ${doing.what}.`,

@@ -49,7 +49,13 @@ export function registerWave(app: App, { service, auth, url }: Dependencies): vo
     async (request) => {
       const { body } = request;
       const { image, repository } = mirrorRequestOf(body);
-      const caller = await auth.byKey(body.towerAccessToken || bearerOf(request), request);
+      const caller = await auth.byClaims(request, {
+        token: body.towerAccessToken || bearerOf(request),
+        refreshToken: body.towerRefreshToken,
+        endpoint: body.towerEndpoint,
+        workspaceId: body.towerWorkspaceId,
+        workflowId: body.workflowId,
+      });
       return toContainerAnswer(
         await service.submit({ image, repository, dryRun: body.dryRun === true }, caller),
       );
@@ -124,8 +130,8 @@ export function registerWave(app: App, { service, auth, url }: Dependencies): vo
     },
     async (request) => {
       const mirror = await mirrorOf(request.params.id);
-      const key = bearerOf(request);
-      const caller = key ? await auth.identify(key, request).catch(() => undefined) : undefined;
+      // Whoever holds the id may see the mirror; whether the log comes along depends on who asks.
+      const caller = await auth.ofVisitor(request);
       const logs =
         caller && (await service.mayReadLog(mirror.id, caller)) ? await service.log(mirror.id) : undefined;
       return toMirrorRecord(mirror, logs);

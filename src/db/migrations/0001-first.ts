@@ -4,6 +4,8 @@ export async function up(db: Kysely<unknown>): Promise<void> {
   await db.schema
     .createTable('mirrors')
     .addColumn('id', 'text', (c) => c.primaryKey())
+    .addColumn('tenant', 'text', (c) => c.notNull())
+    .addColumn('grant_sealed', 'text')
     .addColumn('source_registry', 'text', (c) => c.notNull())
     .addColumn('source_path', 'text', (c) => c.notNull())
     .addColumn('source_tag', 'text')
@@ -40,7 +42,7 @@ export async function up(db: Kysely<unknown>): Promise<void> {
     .createTable('requests')
     .addColumn('id', 'text', (c) => c.primaryKey())
     .addColumn('mirror_id', 'text')
-    .addColumn('key_id', 'text', (c) => c.notNull())
+    .addColumn('tenant', 'text', (c) => c.notNull())
     .addColumn('image', 'text', (c) => c.notNull())
     .addColumn('target', 'text', (c) => c.notNull())
     .addColumn('digest', 'text', (c) => c.notNull())
@@ -48,7 +50,7 @@ export async function up(db: Kysely<unknown>): Promise<void> {
     .addColumn('dry_run', 'boolean', (c) => c.notNull())
     .addColumn('created_at', 'timestamptz', (c) => c.notNull())
     .execute();
-  await sql`create index requests_by_mirror on requests (mirror_id, key_id) where mirror_id is not null`.execute(
+  await sql`create index requests_by_mirror on requests (mirror_id, tenant) where mirror_id is not null`.execute(
     db,
   );
 

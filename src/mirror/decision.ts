@@ -1,0 +1,183 @@
+import { randomBytes } from 'node:crypto';
+import type { Digest } from '../core/digest.ts';
+import { asMirrorError, MirrorError } from '../core/errors.ts';
+import type { Grant } from '../core/grant.ts';
+import { isFinal, type Mirror, noProgress } from '../core/mirror.ts';
+import { formatReference, formatRepository, type Reference } from '../core/reference.ts';
+import type { MirrorStore } from '../db/mirrors.ts';
+import type { Keychain } from '../keychain/keychain.ts';
+import { createKeyedMutex } from '../lib/mutex.ts';
+import type { Sealer } from '../lib/seal.ts';
+import type { Queue } from '../queue/queue.ts';
+import type { PushCheck } from './access.ts';
+import { type Caller, poolOf } from './caller.ts';
+import type { Observatory } from './look.ts';
+import { type Plan, planRoute } from './plan.ts';
+import { advise } from './remedy.ts';
+import { untilDeadline } from './retry.ts';
+import { type Route, routeOf } from './target.ts';
+
+/** A checked request to mirror one image. */
+export interface Submission {
+  /** The source reference as the caller wrote it. */
+  image: string;
+  /** The target: host, or host and path. */
+  repository: string;
+  /** Validate and answer, start nothing. */
+  dryRun: boolean;
+}
+
+/** What was found out, or started, for one route. */
+export interface Decision {
+  target: string;
+  digest: Digest;
+  present: boolean;
+  mirrorId?: string;
+  at: number;
+  /** The records of requests that it has answered, by tenant. */
+  records: Map<string, Promise<string>>;
+}
+
+/** What has to be decided, for whom. */
+interface Matter {
+  route: Route;
+  caller: Caller;
+  dryRun: boolean;
+}
+
+/** Finds out, or starts, what a submission asks for. @throws MirrorError. */
+export type Decide = (submission: Submission, caller: Caller, deadline: number) => Promise<Decision>;
+
+export interface DeciderOptions {
+  mirrors: MirrorStore;
+  queue: Pick<Queue, 'enqueue'>;
+  observatory: Observatory;
+  /** The logins that a caller may use; absent grant: those of this installation. */
+  keychainOf: (grant: Grant | undefined) => Keychain;
+  checkPush: PushCheck;
+  /** Keeps the grants of mirrors that wait. */
+  sealer: Sealer;
+  /** Whether the target, which has the digest, has all the manifests under it. */
+  isWhole: (plan: Plan, keychain: Keychain, deadline: number) => Promise<boolean>;
+  overwrite: 'same-origin' | 'always';
+  /** Seconds for which an answer "it is there" may be given again. */
+  freshness: number;
+  /** Rejects when the data folder has no room for another copy. */
+  checkDisk: () => Promise<void>;
+}
+
+/** Decisions "present" that are kept for those who ask again within the freshness. */
+const decisionLimit = 10_000;
+
+/** Where two sources could meet: one tag of a target, whatever digest is asked for with it. */
+function tagged({ registry, path, tag, digest }: Reference): string {
+  return formatReference({ registry, path, ...(tag ? { tag } : digest && { digest }) });
+}
+
+/** What a mirror's grant is sealed for. */
+export function grantPurpose(mirrorId: string): string {
+  return `grant:${mirrorId}`;
+}
+
+export function createDecider(options: DeciderOptions): Decide {
+  const { mirrors, queue, sealer, freshness } = options;
+  const present = new Map<string, Decision>();
+  const underWay = new Map<string, Promise<Decision>>();
+  const targets = createKeyedMutex();
+
+  /** One decision for all who ask for the same thing, with the same logins, at the same time. */
+  async function decide(submission: Submission, caller: Caller, deadline: number): Promise<Decision> {
+    const { image, repository, dryRun } = submission;
+    const key = [poolOf(caller.tenant), image, repository].join('\n');
+    const known = present.get(key);
+    if (known && performance.now() - known.at < freshness * 1000) return known;
+    present.delete(key);
+    if (dryRun) return consider({ route: routeOf(image, repository), caller, dryRun }, deadline);
+    let decision = underWay.get(key);
+    if (!decision) {
+      const route = routeOf(image, repository);
+      decision = targets.run(tagged(route.target), () => consider({ route, caller, dryRun }, deadline));
+      underWay.set(key, decision);
+      const done = () => void underWay.delete(key);
+      decision.then((made) => {
+        done();
+        if (!made.present) return;
+        present.set(key, made);
+        if (present.size > decisionLimit) present.delete(present.keys().next().value as string);
+      }, done);
+    }
+    return decision;
+  }
+
+  function consider(matter: Matter, deadline: number): Promise<Decision> {
+    // Our own disk or database may be away for a moment too; what the looks found is still good then.
+    return untilDeadline(deadline, () => tryToDecide(matter, deadline)).catch((error: unknown) => {
+      throw advise(asMirrorError(error), matter.route, matter.caller.grant);
+    });
+  }
+
+  async function tryToDecide({ route, caller, dryRun }: Matter, deadline: number): Promise<Decision> {
+    const keychain = options.keychainOf(caller.grant);
+    const plan = await planRoute(route, options.observatory.as(keychain), deadline);
+    const { digest, at, target } = plan;
+    const decision = { target: formatReference(target), digest, at, records: new Map() };
+    if (plan.present && (await options.isWhole(plan, keychain, deadline))) {
+      const record = await mirrors.onRecord(target, digest, poolOf(caller.tenant));
+      return { ...decision, present: true, ...(record && { mirrorId: record.id }) };
+    }
+    await refuseForeignOrigin(plan, caller);
+    const mayPush = (strict: boolean) => options.checkPush(target, { keychain, strict, dryRun }, deadline);
+    await mayPush(caller.grant !== undefined);
+    if (dryRun) return { ...decision, present: false };
+    const mirror = await startOrJoin(plan, caller);
+    // Who joins a copy that others' logins make must be able to make it as well.
+    if (poolOf(mirror.tenant) !== poolOf(caller.tenant)) await mayPush(true);
+    return { ...decision, present: false, mirrorId: mirror.id };
+  }
+
+  /** Two sources that map to one target: the second is told so, instead of getting, or replacing, the first. */
+  async function refuseForeignOrigin(plan: Plan, { tenant }: Caller): Promise<void> {
+    const { source, target, digest, setsTag, held } = plan;
+    if (options.overwrite === 'always' || !setsTag) return;
+    const other = (await mirrors.atTarget(target)).find(
+      (mirror) =>
+        mirror.digest !== digest &&
+        formatRepository(mirror.source) !== formatRepository(source) &&
+        (held !== undefined || !isFinal(mirror.state)),
+    );
+    if (!other) return;
+    // What others mirror, and from where, is theirs to tell.
+    const origin = poolOf(other.tenant) === poolOf(tenant) ? formatReference(other.source) : 'another source';
+    throw new MirrorError(
+      'origin_conflict',
+      `${formatReference(target)} is a mirror of ${origin}; ${formatReference(source)} has other content and would replace it.`,
+      { side: 'target' },
+    );
+  }
+
+  async function startOrJoin({ source, target, digest }: Plan, { tenant, grant }: Caller): Promise<Mirror> {
+    await options.checkDisk();
+    const mirror: Mirror = {
+      id: `mr-${randomBytes(16).toString('hex')}`,
+      tenant,
+      source,
+      target,
+      digest,
+      state: 'queued',
+      progress: noProgress,
+      attempts: 0,
+      createdAt: new Date(),
+    };
+    const sealed = grant && sealer.seal(JSON.stringify(grant), grantPurpose(mirror.id));
+    // A second round only when the one to join ended between two statements.
+    for (let round = 0; round < 3; round++) {
+      const joined = await mirrors.create(mirror, sealed, (transaction) =>
+        queue.enqueue(mirror.id, transaction),
+      );
+      if (joined) return joined;
+    }
+    throw new MirrorError('internal', `${formatReference(target)} could neither be started nor joined.`);
+  }
+
+  return decide;
+}

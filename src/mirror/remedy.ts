@@ -1,0 +1,37 @@
+import { type ErrorCode, MirrorError } from '../core/errors.ts';
+import type { Grant } from '../core/grant.ts';
+import { formatReference } from '../core/reference.ts';
+import type { Route } from './target.ts';
+
+/** What a caller of Seqera Platform can do about a login, who can't change this installation's dray.yaml. */
+const remedies: Partial<Record<ErrorCode, (host: string, place: string) => string>> = {
+  login_required: (host, place) => `Add a container registry credential for ${host} to ${place}.`,
+  credentials_rejected: (host, place) => `Check the credential for ${host} in ${place}.`,
+  denied: (host, place) =>
+    `Give the account of the credential for ${host} the right, or use another one in ${place}.`,
+};
+
+/** Says of a failure at a registry what the one who asked can do about it, and what a private source looks like. */
+export function advise(error: MirrorError, { source, target }: Route, grant: Grant | undefined): MirrorError {
+  const { code, side, retryAfter, retryable, cause } = error;
+  if (!side) return error;
+  const host = (side === 'source' ? source : target).registry;
+  const remedy = grant && remedies[code]?.(host, placeOf(grant));
+  const unseen =
+    side === 'source' && code === 'login_required'
+      ? `${formatReference(source)} does not exist, or it is private and there is no login for ${host}. `
+      : '';
+  if (!remedy && !unseen) return error;
+  return new MirrorError(code, `${unseen}${error.message}`, {
+    side,
+    retryable,
+    remedy: remedy ?? error.remedy,
+    ...(retryAfter !== undefined && { retryAfter }),
+    cause,
+  });
+}
+
+function placeOf({ endpoint, workspaceId }: Grant): string {
+  const where = workspaceId === undefined ? 'your personal workspace' : `workspace ${workspaceId}`;
+  return `${where} on Seqera Platform (${endpoint})`;
+}
