@@ -10,6 +10,8 @@ import { createProcessExecutor, sweep } from './executor/process.ts';
 import { createDockerConfigKeychain } from './keychain/docker-config.ts';
 import { chain, type Keychain } from './keychain/keychain.ts';
 import { createStaticKeychain } from './keychain/static.ts';
+import { type AddressPolicy, allowAll, createAddressPolicy, isLoopbackHost } from './lib/address.ts';
+import type { Guard } from './lib/guard.ts';
 import type { Launcher } from './lib/launcher.ts';
 import { createSealer, type Sealer } from './lib/seal.ts';
 import { grantPurpose } from './mirror/decision.ts';
@@ -32,24 +34,45 @@ export function createKeychain(config: Config): Keychain {
   return chain(fromFile, createDockerConfigKeychain(config.dockerConfig, config.childEnv));
 }
 
-export function createRegistryClient(config: Config): Registry {
-  return createRegistry({ hosts: hostsOf(config), proxy: config.proxy });
+/** @param policy everything, for a user's own process: it reaches nothing that its user does not. */
+export function createRegistryClient(config: Config, policy: AddressPolicy = allowAll): Registry {
+  return createRegistry({ hosts: hostsOf(config), proxy: config.proxy, policy });
 }
 
-function hostsOf({ registries }: Config): Tools['hosts'] {
-  return new Map(registries.map(({ host, ca, insecure }) => [host, { ca, insecure }]));
+function hostsOf({ registries }: Config) {
+  return new Map(
+    registries.map(({ host, ca, insecure, tokenServers }) => [host, { ca, insecure, tokenServers }]),
+  );
+}
+
+/** Where callers may lead the service. */
+function policyOf({ host, network, registries }: Config): AddressPolicy {
+  // The name under which Docker Hub's API is reached.
+  const own = (registry: string) => (registry === 'docker.io' ? 'registry-1.docker.io' : registry);
+  return createAddressPolicy({
+    allow: network.allow,
+    named: registries.flatMap((entry) => [own(entry.host), ...(entry.tokenServers ?? [])]),
+    loopback: isLoopbackHost(host),
+  });
+}
+
+/** What a service has that a single command has not. */
+interface Guarded {
+  run: Launcher['run'];
+  policy: AddressPolicy;
+  guard: Guard;
 }
 
 /** @param cacheDir where Skopeo remembers which repositories have a blob, so that it can mount it; root's is elsewhere. */
-function createTools(config: Config, runDir: string, cacheDir: string, run?: Launcher['run']): Tools {
+function createTools(config: Config, runDir: string, cacheDir: string, guarded?: Guarded): Tools {
   const executor = createProcessExecutor({
-    ...(run && { run }),
+    ...(guarded && { run: guarded.run, guard: guarded.guard }),
     skopeo: config.skopeo.path,
     runDir,
     env: { ...config.childEnv, XDG_DATA_HOME: cacheDir },
   });
   return {
-    registry: createRegistryClient(config),
+    registry: createRegistryClient(config, guarded?.policy),
     executor,
     hosts: hostsOf(config),
     timeLimit: config.skopeo.timeLimit,
@@ -98,6 +121,7 @@ export async function startService(config: Config): Promise<Service> {
     apps,
     { createLogger },
     { startLauncher },
+    { startGuard },
   ] = await Promise.all([
     import('./db/open.ts'),
     import('./queue/queue.ts'),
@@ -108,6 +132,7 @@ export async function startService(config: Config): Promise<Service> {
     import('./api/app.ts'),
     import('./lib/log.ts'),
     import('./lib/launcher.ts'),
+    import('./lib/guard.ts'),
   ]);
   const logger = createLogger(config.logLevel);
   const onError = (error: unknown) => logger.error({ err: error }, 'Something failed in the background');
@@ -124,7 +149,11 @@ export async function startService(config: Config): Promise<Service> {
     const orphans = await sweep(runDir);
     if (orphans > 0) logger.warn({ orphans }, 'Ended Skopeo processes of a service that crashed');
 
-    const tools = createTools(config, runDir, join(config.dataDir, 'cache'), launcher.run);
+    const policy = policyOf(config);
+    const guard = await startGuard({ policy, proxy: config.proxy });
+    closing.unshift(() => guard.close());
+    const { run } = launcher;
+    const tools = createTools(config, runDir, join(config.dataDir, 'cache'), { run, policy, guard });
     closing.unshift(() => tools.registry.close());
     const sealer = await openSealer(config);
     const keychain = createKeychain(config);

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { parseRegistry } from './core/reference.ts';
-import { isSubnet } from './lib/subnet.ts';
+import { isHostPattern, isRange } from './lib/address.ts';
 
 const seconds = (what: string) => z.number().nonnegative().describe(`${what}, in seconds`);
 
@@ -133,7 +133,14 @@ export const settings = z.strictObject({
   network: z
     .strictObject({
       allow: z
-        .array(z.string().min(1))
+        .array(
+          z
+            .string()
+            .refine(
+              (entry) => isRange(entry) || isHostPattern(entry),
+              'is no address, range (10.1.0.0/16) or host name (registry.corp.example, *.corp.example)',
+            ),
+        )
         .default([])
         .describe(
           'Addresses, ranges (10.1.0.0/16) and host names of private networks that requests may lead to; hosts under `registries` may be private anyway',
@@ -142,12 +149,11 @@ export const settings = z.strictObject({
     .prefault({}),
   trustedProxies: z
     .array(
-      z
-        .string()
-        .refine(
-          (text) => isSubnet(text),
-          'is no address and no range of addresses; write it like 10.0.0.7 or 10.0.0.0/8',
-        ),
+      z.string().refine(
+        // Whoever trusted all would let everybody invent an address.
+        (text) => isRange(text) && !/\/0+$/.test(text),
+        'is no address and no range of addresses; write it like 10.0.0.7 or 10.0.0.0/8',
+      ),
     )
     .default([])
     .describe(

@@ -2,6 +2,7 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { mkdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { MirrorError } from '../core/errors.ts';
+import type { Guard } from '../lib/guard.ts';
 import { createKeyedMutex } from '../lib/mutex.ts';
 import { run as runHere } from '../lib/spawn.ts';
 import type { CopyEvent, CopyJob, Endpoint, Executor } from './executor.ts';
@@ -16,6 +17,8 @@ export interface ProcessExecutorOptions {
   env: Record<string, string>;
   /** How commands are started; a service does not start them itself. */
   run?: typeof runHere;
+  /** What Skopeo's connections go through. It follows redirects and resolves names by itself. */
+  guard?: Guard;
 }
 
 /** Debian's place for it; util-linux is there on every system of ours. */
@@ -30,6 +33,7 @@ export function createProcessExecutor({
   runDir,
   env,
   run = runHere,
+  guard,
 }: ProcessExecutorOptions): Executor {
   // A claim that was lost may still be stopping its Skopeo when the next one starts: never two in one folder.
   const jobs = createKeyedMutex();
@@ -42,11 +46,12 @@ export function createProcessExecutor({
     const folder = join(runDir, job.id);
     const limit = AbortSignal.timeout(job.timeLimit * 1000);
     const output = createOutputReader();
+    const pass = guard?.admit(job.source.insecure || job.target.insecure);
     let counter: NodeJS.Timeout | undefined;
     try {
       const files = await writeFiles(folder, job);
       // Its own empty home: Skopeo looks there for logins that are not this job's.
-      const childEnv = { ...env, HOME: folder };
+      const childEnv = { ...env, ...pass?.env, HOME: folder };
       const exit = await run(...dyingWithUs(skopeo, skopeoArguments(job, files)), {
         env: childEnv,
         signal: AbortSignal.any([signal, limit]),
@@ -67,11 +72,13 @@ export function createProcessExecutor({
         output.fatal(),
         job,
         exit.signal ? `by ${exit.signal}` : `with status ${exit.code}`,
+        pass?.refused(),
       );
     } catch (error) {
       throw (error as NodeJS.ErrnoException).code === 'ENOENT' ? missing(skopeo, error) : error;
     } finally {
       clearInterval(counter);
+      pass?.end();
       await rm(folder, { recursive: true, force: true });
     }
   }

@@ -165,11 +165,26 @@ const sides: [RegExp, Side][] = [
   ],
 ];
 
-/** Names the failure that Skopeo called fatal, and whose it is. */
-export function classifyFailure(fatal: string, job: CopyJob, exit: string): MirrorError {
+/** Go's words where it may speak no plain HTTP, see lib/guard.ts. */
+const inClear = /(?:http:\/\/([^\s"/?]+)\S* )?refusing to use HTTP_PROXY value in CGI environment/;
+
+/**
+ * Names the failure that Skopeo called fatal, and whose it is.
+ * @param refused what the guard said of a connection that it refused: for plain HTTP, Skopeo tells only its status
+ */
+export function classifyFailure(fatal: string, job: CopyJob, exit: string, refused?: string): MirrorError {
   const text = withoutNames(fatal);
   const code = causes.find(([pattern]) => pattern.test(text))?.[1] ?? 'copy_failed';
   const side = sides.find(([pattern]) => pattern.test(fatal))?.[1] ?? mentioned(fatal, job);
+  if (refused !== undefined)
+    return new MirrorError('address_refused', `${refused}, when copying.`, { ...(side && { side }) });
+  const clear = inClear.exec(fatal);
+  if (clear)
+    return new MirrorError(
+      'protocol',
+      `A registry that is reached by HTTPS led Skopeo on to plain HTTP${clear[1] ? ` at ${clear[1]}` : ''}; Dray does not go there.`,
+      { ...(side && { side }) },
+    );
   const message = `Skopeo could not copy: ${fatal || `it ended ${exit} and said nothing`}.`;
   return new MirrorError(side ? seenFrom(side, code, text, job) : code, message, { ...(side && { side }) });
 }

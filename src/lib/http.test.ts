@@ -11,6 +11,7 @@ import {
   startStandIn,
   type TestProxy,
 } from '../../test/fixtures/stand-in.ts';
+import { allowAll } from './address.ts';
 import { createDispatchers, type Dispatchers, type HostSettings, type ProxySettings } from './http.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'dray-http-'));
@@ -37,6 +38,7 @@ function create(settings: ProxySettings, hosts: Record<string, HostSettings> = {
     hosts: new Map(Object.entries(hosts)),
     proxy: settings,
     isLocal: (host) => host.startsWith('127.'),
+    policy: allowAll,
   });
   made.push(dispatchers);
   return dispatchers;

@@ -1,6 +1,16 @@
 import { readFileSync } from 'node:fs';
 import { getCACertificates } from 'node:tls';
+import { isIP } from 'node:net';
 import { Agent, type Dispatcher, Pool, ProxyAgent } from 'undici';
+import {
+  type AddressPolicy,
+  checkedLookup,
+  checkLiteral,
+  hostOf,
+  isRange,
+  isWithin,
+  type Lookup,
+} from './address.ts';
 
 /** How one host is reached. */
 export interface HostSettings {
@@ -22,11 +32,17 @@ export interface DispatcherOptions {
   proxy: ProxySettings;
   /** Hosts that never go through a proxy, whatever the settings say. */
   isLocal: (host: string) => boolean;
+  /** Where connections may go. Behind a proxy it is the proxy that resolves names, so only addresses are checked there. */
+  policy: AddressPolicy;
+  lookup?: Lookup;
 }
 
 /** Chooses the connection pool for a URL. */
 export interface Dispatchers {
-  /** `host` is the name under which settings are looked up; it may differ from the URL's (docker.io). */
+  /**
+   * `host` is the name under which settings are looked up; it may differ from the URL's (docker.io).
+   * @throws AddressRefused
+   */
   for(url: URL, host: string): Dispatcher;
   close(): Promise<void>;
 }
@@ -35,7 +51,7 @@ export interface Dispatchers {
 const timeouts = { connect: 5000, headers: 15_000, body: 30_000 };
 
 /** Keep-alive pools, one for each way of reaching a host; made when first needed. */
-export function createDispatchers({ hosts, proxy, isLocal }: DispatcherOptions): Dispatchers {
+export function createDispatchers({ hosts, proxy, isLocal, policy, lookup }: DispatcherOptions): Dispatchers {
   const made = new Map<string, Dispatcher>();
 
   function create({ ca, insecure }: HostSettings, secure: boolean, via: string | undefined): Dispatcher {
@@ -50,7 +66,18 @@ export function createDispatchers({ hosts, proxy, isLocal }: DispatcherOptions):
     };
     const common = { headersTimeout: timeouts.headers, bodyTimeout: timeouts.body, connections: 64 };
     return via === undefined
-      ? new Agent({ ...common, connect: { timeout: timeouts.connect, ...tls } })
+      ? new Agent({
+          ...common,
+          factory: (origin, options) =>
+            new Pool(origin, {
+              ...(options as Pool.Options),
+              connect: {
+                timeout: timeouts.connect,
+                lookup: checkedLookup(policy, hostOf(new URL(origin)), lookup),
+                ...tls,
+              },
+            }),
+        })
       : new ProxyAgent({
           ...common,
           uri: via,
@@ -64,10 +91,9 @@ export function createDispatchers({ hosts, proxy, isLocal }: DispatcherOptions):
 
   return {
     for(url, host) {
+      checkLiteral(policy, url);
       const settings = hosts.get(host) ?? {};
-      const named = url.protocol === 'https:' ? proxy.https : proxy.http;
-      const via =
-        !named || isLocal(url.host) || isExempt(url, proxy.no ?? '') ? undefined : withScheme(named);
+      const via = isLocal(url.host) ? undefined : proxyFor(url, proxy);
       const secure = url.protocol === 'https:';
       const key = JSON.stringify([settings.ca, settings.insecure, secure, via]);
       let dispatcher = made.get(key);
@@ -81,22 +107,27 @@ export function createDispatchers({ hosts, proxy, isLocal }: DispatcherOptions):
   };
 }
 
-/** NO_PROXY as Go reads it (golang.org/x/net/http/httpproxy), whose rules Skopeo follows, without address ranges. */
+/** The proxy that a URL is reached through, if any. */
+export function proxyFor(url: URL, { http, https, no = '' }: ProxySettings): string | undefined {
+  const named = url.protocol === 'https:' ? https : http;
+  if (!named || isExempt(url, no)) return undefined;
+  return /^[a-z]+:\/\//i.test(named) ? named : `http://${named}`;
+}
+
+/** NO_PROXY as Go reads it (golang.org/x/net/http/httpproxy), whose rules Skopeo follows. */
 function isExempt(url: URL, no: string): boolean {
-  const port = url.port || (url.protocol === 'https:' ? '443' : '80');
+  const [, port] = /:([0-9]+)$/.exec(hostOf(url)) ?? [];
+  const address = url.hostname.replace(/^\[|\]$/g, '');
   return no
     .toLowerCase()
     .split(/[\s,]+/)
     .filter((entry) => entry !== '')
     .some((entry) => {
       if (entry === '*') return true;
+      if (isRange(entry)) return isIP(address) !== 0 && isWithin(address, [entry]);
       const [, name = entry, only] = /^(.*?)(?::([0-9]+))?$/.exec(entry) ?? [];
       if (only !== undefined && only !== port) return false;
       const suffix = name.replace(/^\*?\./, '.');
       return url.hostname === name || url.hostname.endsWith(suffix.startsWith('.') ? suffix : `.${suffix}`);
     });
-}
-
-function withScheme(proxy: string): string {
-  return /^[a-z]+:\/\//i.test(proxy) ? proxy : `http://${proxy}`;
 }

@@ -1,4 +1,4 @@
-import { isIP, isIPv4, isIPv6 } from 'node:net';
+import { isIPv4, isIPv6 } from 'node:net';
 
 /**
  * Whom an address stands for: an IPv4 address for itself, also where it is mapped into IPv6; an IPv6 address for its /64,
@@ -33,13 +33,4 @@ function groupsOf(address: string): number[] {
   );
   if (!tail) return head;
   return [...head, ...Array<number>(8 - head.length - tail.length).fill(0), ...tail];
-}
-
-/** Whether it is an address or a range in CIDR notation. A range of everything (/0) is none. */
-export function isSubnet(text: string): boolean {
-  const [address = '', length, ...rest] = text.split('/');
-  const family = address.includes('%') ? 0 : isIP(address);
-  if (family === 0 || rest.length > 0) return false;
-  if (length === undefined) return true;
-  return /^[1-9][0-9]{0,2}$/.test(length) && Number(length) <= (family === 4 ? 32 : 128);
 }

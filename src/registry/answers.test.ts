@@ -9,6 +9,7 @@ import {
   startStandIn,
 } from '../../test/fixtures/stand-in.ts';
 import type { Digest } from '../core/digest.ts';
+import { allowAll } from '../lib/address.ts';
 import type { MirrorError } from '../core/errors.ts';
 import { createRegistry } from './client.ts';
 
@@ -21,7 +22,7 @@ const sha512: Digest = `sha512:${createHash('sha512').update(bytes).digest('hex'
 const other: Digest = `sha256:${'1'.repeat(64)}`;
 const manifest = { bytes, digest, mediaType: oci.manifest, size: bytes.length };
 
-const client = createRegistry({ hosts: new Map(), proxy: {} });
+const client = createRegistry({ hosts: new Map(), proxy: {}, policy: allowAll });
 const standIns: StandIn[] = [];
 afterEach(() => Promise.all(standIns.splice(0).map((standIn) => standIn.stop())));
 afterAll(() => client.close());

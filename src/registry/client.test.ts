@@ -15,6 +15,7 @@ import { freePort, startRegistry, type TestRegistry } from '../../test/fixtures/
 import { forward, startStandIn } from '../../test/fixtures/stand-in.ts';
 import { fetchTree } from '../../test/fixtures/tree.ts';
 import type { Digest } from '../core/digest.ts';
+import { allowAll } from '../lib/address.ts';
 import { createRegistry } from './client.ts';
 import type { Registry } from './registry.ts';
 
@@ -27,7 +28,7 @@ describe('the registry client', () => {
   let client: Registry;
   beforeAll(async () => {
     server = await startRegistry();
-    client = createRegistry({ hosts: new Map(), proxy: {} });
+    client = createRegistry({ hosts: new Map(), proxy: {}, policy: allowAll });
   });
   afterAll(() => Promise.all([client.close(), server.stop()]));
 

@@ -132,6 +132,8 @@ export function classifyNetworkError(error: unknown, doing: Doing): MirrorError 
       remedy: "Check the proxy's address and login, what it allows, and NO_PROXY.",
       retryable: Number(proxy) >= 500,
     });
+  if (code === 'ADDRESS_REFUSED')
+    return new MirrorError('address_refused', `${reason}, when ${doing.what}.`, { cause: error });
   const named = byErrno[code] ?? (isTls(code, reason) ? 'tls' : undefined);
   if (!named) {
     if (/^(?:HPE_|UND_ERR_)/.test(code))

@@ -1,87 +1,55 @@
-import { createPrivateKey, randomUUID, sign, X509Certificate } from 'node:crypto';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import { manifestOf, noiseLayer } from '../../test/fixtures/image.ts';
-import { freePort, makeCertificate, startRegistry, type TestRegistry } from '../../test/fixtures/registry.ts';
-import { answer, forward, type Seen, type StandIn, startStandIn } from '../../test/fixtures/stand-in.ts';
+import {
+  adminBasic,
+  adminLogin,
+  freePort,
+  startRegistry,
+  type TestRegistry,
+} from '../../test/fixtures/registry.ts';
+import { newSecret } from '../../test/fixtures/secrets.ts';
+import { answer, forward, type StandIn, startStandIn } from '../../test/fixtures/stand-in.ts';
+import { parametersOf, startTokenServer, type TokenServer } from '../../test/fixtures/token-server.ts';
 import type { Credential } from '../core/credential.ts';
 import type { Digest } from '../core/digest.ts';
+import { allowAll } from '../lib/address.ts';
 import type { MirrorError } from '../core/errors.ts';
 import { createRegistry } from './client.ts';
+import type { RegistrySettings } from './realm.ts';
 import type { Registry } from './registry.ts';
 
 const signal = new AbortController().signal;
-const login: Credential = { username: 'admin', password: 'secret' };
-const basic = `Basic ${Buffer.from('admin:secret').toString('base64')}`;
+const login: Credential = adminLogin;
+const basic = adminBasic.authorization;
+const wrongSecret = newSecret('wrong password or token');
 
 // A real docker-registry that asks for tokens, and a token server of our own that it trusts.
 describe('a registry with a token server', () => {
-  const folder = mkdtempSync(join(tmpdir(), 'dray-token-'));
-  const files = makeCertificate(folder);
-  const key = createPrivateKey(readFileSync(files.key));
-  const certificate = new X509Certificate(readFileSync(files.cert)).raw.toString('base64');
-  /** Whether accounts may push; everybody may pull from `public`. */
-  let generous = true;
+  const identityToken = newSecret('identity token');
+  const everything = { '*': ['pull', 'push'] };
   /** Tokens that the registry no longer takes. */
   const revoked = new Set<string>();
-  let tokens: StandIn;
+  let tokens: TokenServer;
   let server: TestRegistry;
   let front: StandIn;
   let client: Registry;
 
-  function jwt(scope: string | null, loggedIn: boolean): string {
-    const [, name = '', asked = ''] = /^repository:(.*):(.*)$/.exec(scope ?? '') ?? [];
-    const actions = asked
-      .split(',')
-      .filter((action) => (loggedIn && generous) || (action === 'pull' && name === 'public'));
-    const now = Math.floor(Date.now() / 1000);
-    const claims = {
-      ...{ iss: 'test', aud: 'registry', sub: 'x', jti: randomUUID(), nbf: now - 10, exp: now + 300 },
-      access: actions.length > 0 ? [{ type: 'repository', name, actions }] : [],
-    };
-    const [head, body] = [{ typ: 'JWT', alg: 'ES256', x5c: [certificate] }, claims].map((part) =>
-      Buffer.from(JSON.stringify(part)).toString('base64url'),
-    );
-    const signature = sign('sha256', Buffer.from(`${head}.${body}`), { key, dsaEncoding: 'ieee-p1363' });
-    return `${head}.${body}.${signature.toString('base64url')}`;
-  }
-
-  function parametersOf({ method, path, body }: Seen): URLSearchParams {
-    return method === 'POST' ? new URLSearchParams(body.toString()) : new URL(path, 'http://x').searchParams;
-  }
-
   beforeAll(async () => {
-    tokens = await startStandIn((seen, response) => {
-      const parameters = parametersOf(seen);
-      const { authorization } = seen.headers;
-      const refresh = parameters.get('refresh_token');
-      const wrong =
-        refresh === null ? authorization !== undefined && authorization !== basic : refresh !== 'r3fresh';
-      if (wrong) return answer(response, 401, { details: 'incorrect username or password' });
-      const loggedIn = refresh !== null || authorization !== undefined;
-      const token = jwt(parameters.get('scope'), loggedIn);
-      answer(response, 200, { [refresh === null ? 'token' : 'access_token']: token, expires_in: 300 });
-    });
-    server = await startRegistry({
-      token: {
-        ...{ realm: `${tokens.url}/token`, service: 'registry', issuer: 'test' },
-        certificate: readFileSync(files.ca, 'utf8'),
-      },
-    });
+    tokens = await startTokenServer({ anonymous: { public: ['pull'] } });
+    server = await startRegistry({ token: tokens.trust });
     const behind = forward(server.url);
     front = await startStandIn((seen, response) =>
       revoked.has(seen.headers.authorization ?? '')
         ? answer(response, 401, '', {
-            'www-authenticate': `Bearer realm="${tokens.url}/token",service="registry",error="invalid_token"`,
+            'www-authenticate': `Bearer realm="${tokens.realm}",service="registry",error="invalid_token"`,
           })
         : behind(seen, response),
     );
   });
   beforeEach(() => {
-    client = createRegistry({ hosts: new Map(), proxy: {} });
-    generous = true;
+    const hosts = new Map([[front.host, { tokenServers: [tokens.host] }]]);
+    client = createRegistry({ hosts, proxy: {}, policy: allowAll });
+    tokens.users = [{ ...adminLogin, identityToken, rights: everything }];
     for (const { seen } of [tokens, front]) seen.length = 0;
   });
   afterEach(async () => {
@@ -90,7 +58,6 @@ describe('a registry with a token server', () => {
   });
   afterAll(async () => {
     await Promise.all([tokens.stop(), front.stop(), server.stop()]);
-    rmSync(folder, { recursive: true });
   });
 
   const look = (path: string, credential?: Credential) =>
@@ -169,25 +136,25 @@ describe('a registry with a token server', () => {
   });
 
   it('exchanges an identity token, which is never in a URL', async () => {
-    expect(await look('private', { identityToken: 'r3fresh' })).toBeUndefined();
+    expect(await look('private', { identityToken })).toBeUndefined();
     expect(tokens.seen[0]).toMatchObject({ method: 'POST', path: '/token' });
     expect(asked()[0]).toMatchObject({
-      ...{ grant_type: 'refresh_token', refresh_token: 'r3fresh' },
+      ...{ grant_type: 'refresh_token', refresh_token: identityToken },
       ...{ service: 'registry', scope: 'repository:private:pull' },
     });
   });
 
   it.each<[string, Credential]>([
-    ['password', { username: 'admin', password: 'wr0ng' }],
-    ['identity token', { identityToken: 'wr0ng' }],
+    ['password', { username: 'admin', password: wrongSecret }],
+    ['identity token', { identityToken: wrongSecret }],
   ])('says that a %s is wrong, without showing it', async (_, wrong) => {
     const error = await failure(look('private', wrong));
     expect(error).toMatchObject({ code: 'credentials_rejected' });
-    expect(error?.message).not.toContain('wr0ng');
+    expect(error?.message).not.toContain(wrongSecret);
   });
 
   it('tells who has no login from who has not the right', async () => {
-    generous = false;
+    tokens.users = [{ ...adminLogin, rights: {} }];
     expect(await failure(look('private'))).toMatchObject({ code: 'login_required' });
     expect(await failure(look('private', login))).toMatchObject({ code: 'denied' });
   });
@@ -195,7 +162,8 @@ describe('a registry with a token server', () => {
 
 describe('a challenge', () => {
   let standIns: StandIn[] = [];
-  const client = createRegistry({ hosts: new Map(), proxy: {} });
+  const hosts = new Map<string, RegistrySettings>();
+  const client = createRegistry({ hosts, proxy: {}, policy: allowAll });
   afterEach(async () => {
     await Promise.all(standIns.map((standIn) => standIn.stop()));
     standIns = [];
@@ -203,11 +171,16 @@ describe('a challenge', () => {
   afterAll(() => client.close());
 
   /** Asks a registry that wants a token from this realm. */
-  async function ask(realm: string, credential?: Credential): Promise<MirrorError | undefined> {
+  async function ask(
+    realm: string,
+    credential?: Credential,
+    tokenServers: string[] = [],
+  ): Promise<MirrorError | undefined> {
     const standIn = await startStandIn((_, response) =>
       answer(response, 401, '', { 'www-authenticate': `Bearer realm="${realm}",service="x"` }),
     );
     standIns.push(standIn);
+    hosts.set(standIn.host, { tokenServers });
     return client.ping(standIn.host, { credential, signal }).then(
       () => undefined,
       (error: unknown) => error as MirrorError,
@@ -235,6 +208,18 @@ describe('a challenge', () => {
     expect(error).toMatchObject({ code: 'refused', message: expect.stringContaining(host) as string });
   });
 
+  it('gets no login for another host, and names both', async () => {
+    const answers = await realm(200, { token: 'abc' });
+    const { host } = new URL(answers);
+    const error = await ask(answers, login, ['other.example', `localhost:${host.slice(10)}`]);
+    expect(error).toMatchObject({ code: 'token_server_refused', retryable: false });
+    expect(error?.message).toMatch(new RegExp(`^${standIns.at(-1)?.host} wants .* to ${host}`));
+    expect(standIns.at(-2)?.seen).toEqual([]);
+    // What is nobody's secret may be asked anywhere.
+    await ask(answers);
+    expect(standIns.at(-3)?.seen).toHaveLength(1);
+  });
+
   it('gets no password in clear over the network', async () => {
     expect(await ask('http://auth.example/token', login)).toMatchObject({ code: 'tls' });
   });
@@ -245,7 +230,8 @@ describe('a challenge', () => {
 
   it('gets a token that is called access_token, and sends it', async () => {
     const answers = await realm(200, { access_token: 'abc' });
-    expect(await ask(answers, login)).toMatchObject({ code: 'credentials_rejected' });
+    const known = [new URL(answers).host];
+    expect(await ask(answers, login, known)).toMatchObject({ code: 'credentials_rejected' });
     expect(standIns.at(-1)?.seen.at(-1)?.headers.authorization).toBe('Bearer abc');
   });
 });

@@ -2,9 +2,11 @@ import { type Dispatcher, request } from 'undici';
 import type { Credential } from '../core/credential.ts';
 import { MirrorError } from '../core/errors.ts';
 import { isLoopback } from '../core/reference.ts';
-import { createDispatchers, type HostSettings, type ProxySettings } from '../lib/http.ts';
+import type { AddressPolicy, Lookup } from '../lib/address.ts';
+import { createDispatchers, type ProxySettings } from '../lib/http.ts';
 import { type Challenge, parseChallenges } from './challenge.ts';
 import { classifyAnswer, classifyNetworkError, type Doing } from './errors.ts';
+import { readRealm, type RegistrySettings } from './realm.ts';
 import { createTokenCache, readToken, type TokenRequest } from './token.ts';
 
 /** One call to a registry's `/v2/` API. */
@@ -33,8 +35,11 @@ export interface Transport {
 }
 
 export interface TransportOptions {
-  hosts: Map<string, HostSettings>;
+  hosts: Map<string, RegistrySettings>;
   proxy: ProxySettings;
+  /** Where connections may go, those of redirects and to token servers included. */
+  policy: AddressPolicy;
+  lookup?: Lookup;
 }
 
 const redirectLimit = 5;
@@ -44,8 +49,8 @@ const redirects = new Set([301, 302, 303, 307, 308]);
 /** Characters of an error's or a token's body that are read. */
 const bodyLimit = 64 * 1024;
 
-export function createTransport({ hosts, proxy }: TransportOptions): Transport {
-  const dispatchers = createDispatchers({ hosts, proxy, isLocal: isLoopback });
+export function createTransport({ hosts, ...options }: TransportOptions): Transport {
+  const dispatchers = createDispatchers({ hosts, ...options, isLocal: isLoopback });
   const tokens = createTokenCache();
   // What a host asked for last: later calls log in at once, in one round trip.
   const challenges = new Map<string, Challenge>();
@@ -126,6 +131,17 @@ export function createTransport({ hosts, proxy }: TransportOptions): Transport {
     }
   }
 
+  function tokenRequest(
+    { scheme, parameters }: Challenge,
+    { registry, scope = parameters.get('scope'), credential }: Call,
+    doing: Doing,
+  ): TokenRequest | undefined {
+    if (scheme !== 'bearer') return undefined;
+    const settings = hosts.get(registry) ?? {};
+    const realm = readRealm(parameters.get('realm') ?? '', { registry, settings, credential }, doing);
+    return { realm, service: parameters.get('service'), scope, credential };
+  }
+
   /** The Authorization value that answers a challenge; undefined when we have nothing for it. */
   async function authorize(
     challenge: Challenge | undefined,
@@ -146,9 +162,9 @@ export function createTransport({ hosts, proxy }: TransportOptions): Transport {
     let answer: Answer;
     // Waiting callers share this fetch: one that gives up must not take it from the others.
     const signal = AbortSignal.timeout(15_000);
-    // With the CA and trust of its registry, as Skopeo does it.
-    const options = { signal, dispatcher: dispatchers.for(realm, call.registry) };
     try {
+      // With the CA of its registry, as Skopeo does it.
+      const options = { signal, dispatcher: dispatchers.for(realm, call.registry) };
       if (credential && 'identityToken' in credential) {
         query.set('grant_type', 'refresh_token');
         query.set('client_id', 'dray');
@@ -205,35 +221,6 @@ function chooseChallenge(header: string | string[] | undefined): Challenge | und
   return (
     offered.find(({ scheme }) => scheme === 'bearer') ?? offered.find(({ scheme }) => scheme === 'basic')
   );
-}
-
-function tokenRequest({ scheme, parameters }: Challenge, call: Call, doing: Doing): TokenRequest | undefined {
-  if (scheme !== 'bearer') return undefined;
-  const realm = parameters.get('realm') ?? '';
-  const url = URL.canParse(realm) ? new URL(realm) : undefined;
-  if (!url || !/^https?:$/.test(url.protocol))
-    throw new MirrorError(
-      'protocol',
-      `${doing.host} asks for a token but names no server for it, when ${doing.what}.`,
-    );
-  // Whoever may ask names the registry, and the registry names this URL: it must not send us round our own network,
-  // nor a password over it in clear.
-  const nameOf = (host: string) => host.replace(/:[0-9]+$/, '');
-  const near =
-    nameOf(url.host) === nameOf(call.registry) || (isLoopback(url.host) && isLoopback(call.registry));
-  if (!near && (url.protocol === 'http:' || isLoopback(url.host)))
-    throw new MirrorError(
-      'tls',
-      `${doing.host} sends Dray to ${url.host} for a token, ${url.protocol === 'http:' ? 'in clear' : 'on this machine'}; Dray does not go there.`,
-      { remedy: 'Give the token server HTTPS and a name of its own.' },
-    );
-  const { credential } = call;
-  return {
-    realm: url,
-    service: parameters.get('service'),
-    scope: call.scope ?? parameters.get('scope'),
-    credential,
-  };
 }
 
 function basic(credential: Credential): string {

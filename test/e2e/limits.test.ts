@@ -162,9 +162,10 @@ describe('the default limits', () => {
 
 it('a proxy that is no address stops the start', async () => {
   const config = join(world.dataDir, 'proxies.yaml');
-  await writeFile(config, 'trustedProxies: [loopback]\n');
+  await writeFile(config, 'trustedProxies: [loopback, 0.0.0.0/0]\n');
   const { code, stderr } = await runDray(['serve'], { env: { DRAY_CONFIG: config } });
   expect(code).toBe(78);
+  expect(stderr).toContain('trustedProxies[1]');
   expect(stderr).toMatch(
     /trustedProxies\[0\].*is no address and no range of addresses; write it like 10.0.0.7 or 10.0.0.0\/8/,
   );
