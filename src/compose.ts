@@ -200,6 +200,8 @@ export async function startService(config: Config): Promise<Service> {
         find: (hash) => untilDeadline(deadlineIn(config.submitBudget), () => keys.find(hash)),
       },
       adminKey: config.apiKey,
+      limits: config.limits,
+      trustedProxies: config.trustedProxies,
       endpoints: [...config.pairings.keys()],
       identify: () => Promise.reject(new Error('not yet')),
       version: readVersion(),

@@ -148,7 +148,13 @@ export const settings = z.strictObject({
     })
     .prefault({}),
   trustedProxies: z
-    .array(z.string().min(1))
+    .array(
+      z.string().refine(
+        // Whoever trusted all would let everybody invent an address.
+        (text) => isRange(text) && !/\/0+$/.test(text),
+        'is no address and no range of addresses; write it like 10.0.0.7 or 10.0.0.0/8',
+      ),
+    )
     .default([])
     .describe(
       "Addresses or ranges of proxies in front of the service whose X-Forwarded-For tells the client's address",

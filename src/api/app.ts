@@ -12,6 +12,8 @@ import { MirrorError } from '../core/errors.ts';
 import type { MirrorService } from '../mirror/service.ts';
 import { type Authenticator, createAuthenticator, type Identify } from './auth.ts';
 import { handleError } from './errors.ts';
+import { createKeyring } from './keyring.ts';
+import { createLimits, type Limits, type LimitSettings } from './limits.ts';
 import { registerDocs, registerOpenapi } from './routes/docs.ts';
 import { registerHealth } from './routes/health.ts';
 import { registerKeys } from './routes/keys.ts';
@@ -35,6 +37,9 @@ export interface AppOptions {
   /** Endpoints of Seqera Platform that may be paired, and who a caller of theirs is. */
   endpoints: readonly string[];
   identify: Identify;
+  limits: LimitSettings;
+  /** Addresses and ranges of proxies whose `X-Forwarded-For` counts. */
+  trustedProxies: string[];
   version: { version: string; commitId: string };
   /** Public base URL, without a trailing slash; known only once the server listens. */
   url: () => string;
@@ -42,8 +47,12 @@ export interface AppOptions {
 }
 
 /** What the routes need. */
-export interface Dependencies extends Omit<AppOptions, 'adminKey' | 'endpoints' | 'identify' | 'logger'> {
+export interface Dependencies extends Omit<
+  AppOptions,
+  'adminKey' | 'endpoints' | 'identify' | 'limits' | 'trustedProxies' | 'logger'
+> {
   auth: Authenticator;
+  limits: Limits;
 }
 
 /** Bytes of a body; the largest honest request is a few kB. */
@@ -54,7 +63,9 @@ const reapEvery = 50;
 
 /** Builds the HTTP application; the caller makes it listen, and closes it. */
 export async function createApp(options: AppOptions): Promise<App> {
-  const { logger } = options;
+  const { trustedProxies, logger } = options;
+  const keyring = createKeyring(options.keys.listGood, options.adminKey);
+  const limits = createLimits(options.limits, keyring);
   const app: App = fastify({
     loggerInstance: logger,
     // One line a request is most of a hot answer's cost; failures are logged where they happen.
@@ -62,6 +73,7 @@ export async function createApp(options: AppOptions): Promise<App> {
     // A logger of its own for each request costs as much as the rest of a hot answer's logging saves.
     childLoggerFactory: (parent) => parent,
     bodyLimit,
+    trustProxy: trustedProxies.length > 0 && trustedProxies,
     requestTimeout: 30_000,
     genReqId: () => randomUUID(),
     // Those whose answer is under way get it; nobody waits for idle keep-alive connections.
@@ -73,7 +85,7 @@ export async function createApp(options: AppOptions): Promise<App> {
   // Answers are built by typed code; the schemas are for the document.
   app.setSerializerCompiler(() => JSON.stringify);
   app.setErrorHandler(handleError);
-  app.setNotFoundHandler((request) => {
+  app.setNotFoundHandler({ preValidation: limits.countRead }, (request) => {
     throw new MirrorError(
       'unknown_id',
       `There is no ${request.method} ${request.url.split('?')[0]?.slice(0, 100) ?? ''}.`,
@@ -86,6 +98,7 @@ export async function createApp(options: AppOptions): Promise<App> {
     void reply.header('x-content-type-options', 'nosniff');
     done();
   });
+  limits.register(app);
   // A connection whose last answer is out while we close would be kept open for its next request, and us with it.
   app.addHook('preClose', (done) => {
     const reaper = setInterval(() => app.server.closeIdleConnections(), reapEvery);
@@ -94,9 +107,11 @@ export async function createApp(options: AppOptions): Promise<App> {
   });
   const auth = createAuthenticator({
     ...options,
+    keyring,
+    limits,
     onError: (error) => logger.warn({ err: error }, "A key's use was not noted"),
   });
-  const dependencies: Dependencies = { ...options, auth };
+  const dependencies: Dependencies = { ...options, auth, limits };
   await registerDocs(app, dependencies);
   registerWave(app, dependencies);
   registerMirrors(app, dependencies);

@@ -2,8 +2,10 @@ import { timingSafeEqual } from 'node:crypto';
 import type { FastifyRequest } from 'fastify';
 import { MirrorError } from '../core/errors.ts';
 import { type Grant, normalizeEndpoint } from '../core/grant.ts';
-import { hashKey, type KeyStore } from '../core/key.ts';
+import { hashKey, type Key, type KeyStore } from '../core/key.ts';
 import type { Caller } from '../mirror/caller.ts';
+import type { Keyring } from './keyring.ts';
+import type { Limits } from './limits.ts';
 
 /** Who somebody says to be. */
 export interface Claims {
@@ -22,15 +24,17 @@ export type Identify = (grant: Grant) => Promise<string>;
 /** Tells who asks. */
 export interface Authenticator {
   /**
-   * @throws MirrorError `unauthenticated`; `unpaired_endpoint`, `forbidden` (not in that workspace) and
-   * `platform_unavailable` of a caller of Seqera Platform.
+   * @throws MirrorError `unauthenticated`; `too_many_requests` when the caller's calls or failed logins are over a limit;
+   * `unpaired_endpoint`, `forbidden` (not in that workspace) and `platform_unavailable` of a caller of Seqera Platform.
    */
-  byClaims(claims: Claims): Promise<Caller>;
+  byClaims(request: FastifyRequest, claims: Claims): Promise<Caller>;
   /** By `Authorization: Bearer`, with the headers `Platform-Endpoint` and `Platform-Workspace` where they count. */
   byHeader(request: FastifyRequest): Promise<Caller>;
-  /** The same, for administrators only. @throws MirrorError `forbidden`. */
+  /** The same on a route that is open to everybody: not counted as the caller's call, undefined where it is refused. */
+  ofVisitor(request: FastifyRequest): Promise<Caller | undefined>;
+  /** By header, for administrators only. @throws MirrorError `forbidden`. */
   adminByHeader(request: FastifyRequest): Promise<Caller>;
-  /** Forgets what it knows of keys: one has been revoked. */
+  /** Forgets what it knows of keys: one has been made or revoked. */
   forget(): void;
 }
 
@@ -41,6 +45,8 @@ export interface AuthenticatorOptions {
   /** Endpoints that may be paired; the first is the default. */
   endpoints: readonly string[];
   identify: Identify;
+  keyring: Keyring;
+  limits: Limits;
   onError: (error: unknown) => void;
 }
 
@@ -53,10 +59,12 @@ const cacheLimit = 10_000;
 const tokenLimit = 8192;
 
 export function createAuthenticator(options: AuthenticatorOptions): Authenticator {
-  const { keys, adminKey, endpoints, identify, onError } = options;
+  const { keys, adminKey, endpoints, identify, keyring, limits, onError } = options;
   const adminHash = adminKey === undefined ? undefined : Buffer.from(hashKey(adminKey));
   const known = new Map<string, { caller: Caller & { keyId: string }; until: number }>();
   const touched = new Map<string, number>();
+  // What was asked before a key was revoked must not be believed after.
+  let epoch = 0;
 
   function noteUse(id: string): void {
     const now = Date.now();
@@ -66,27 +74,33 @@ export function createAuthenticator(options: AuthenticatorOptions): Authenticato
     keys.touch(id, new Date(now)).catch(onError);
   }
 
-  async function byKey(token: string, hashed: string): Promise<Caller> {
+  async function byKey(request: FastifyRequest, hashed: string): Promise<Caller> {
     const now = performance.now();
     let entry = known.get(hashed);
     if (!entry || entry.until < now) {
-      const record = await keys.find(hashed);
-      if (!record)
-        throw new MirrorError(
-          'unauthenticated',
-          'The access token is no key of this service, or it was revoked.',
-        );
-      const { id: keyId, admin } = record;
+      const asked = epoch;
+      const login = { hash: hashed, scope: `key ${asked}` };
+      const { id: keyId, admin } = await limits.login(request, login, () => find(hashed));
       entry = { caller: { keyId, tenant: `key:${keyId}`, admin }, until: now + trusted };
       if (known.size >= cacheLimit) known.clear();
-      known.set(hashed, entry);
+      if (asked === epoch) known.set(hashed, entry);
     }
     noteUse(entry.caller.keyId);
     return entry.caller;
   }
 
-  async function byGrant(accessToken: string, claims: Claims): Promise<Caller> {
+  async function find(hashed: string): Promise<Key> {
+    const record = await keys.find(hashed);
+    if (record) return record;
+    throw new MirrorError(
+      'unauthenticated',
+      'The access token is no key of this service, or it was revoked.',
+    );
+  }
+
+  async function byGrant(request: FastifyRequest, hashed: string, claims: Claims): Promise<Caller> {
     const { refreshToken, workspaceId, workflowId } = claims;
+    const accessToken = claims.token ?? '';
     const named = claims.endpoint ? normalizeEndpoint(claims.endpoint) : endpoints[0];
     if (!named || !endpoints.includes(named))
       throw new MirrorError(
@@ -100,37 +114,55 @@ export function createAuthenticator(options: AuthenticatorOptions): Authenticato
       ...(workflowId && { workflowId }),
       ...(refreshToken && { refreshToken }),
     };
-    return { tenant: await identify(grant), admin: false, grant };
+    const renewal = refreshToken ? hashKey(refreshToken) : '';
+    const login = { hash: hashed, scope: [named, workspaceId, workflowId, renewal].join(' ') };
+    const tenant = await limits.login(request, login, async () => {
+      if (!isToken(accessToken) || !isToken(refreshToken ?? ''))
+        throw new MirrorError('unauthenticated', 'This is no access token.');
+      return identify(grant);
+    });
+    return { tenant, admin: false, grant };
   }
 
-  async function byClaims(claims: Claims): Promise<Caller> {
-    const { token } = claims;
-    if (!token) throw new MirrorError('unauthenticated', 'No access token was sent.');
-    const hashed = hashKey(token);
+  async function resolve(request: FastifyRequest, hashed: string, claims: Claims): Promise<Caller> {
     if (adminHash && timingSafeEqual(adminHash, Buffer.from(hashed)))
       return { tenant: 'key:DRAY_API_KEY', admin: true };
-    const foreign = !token.startsWith('dray_') && (endpoints.length > 0 || claims.endpoint);
-    if (!foreign) return byKey(token, hashed);
-    if (
-      ![token, claims.refreshToken ?? ''].every(
-        (each) => /^[\x21-\x7e]*$/.test(each) && each.length <= tokenLimit,
-      )
-    )
-      throw new MirrorError('unauthenticated', 'This is no access token.');
-    return byGrant(token, claims);
+    const foreign = !claims.token?.startsWith('dray_') && (endpoints.length > 0 || claims.endpoint);
+    return foreign ? byGrant(request, hashed, claims) : byKey(request, hashed);
   }
 
-  const byHeader = (request: FastifyRequest) => byClaims(claimsOf(request));
+  async function byClaims(request: FastifyRequest, claims: Claims): Promise<Caller> {
+    if (!claims.token) throw new MirrorError('unauthenticated', 'No access token was sent.');
+    const hashed = hashKey(claims.token);
+    const caller = await resolve(request, hashed, claims);
+    limits.admit(request, hashed, caller.admin);
+    return caller;
+  }
+
+  const byHeader = async (request: FastifyRequest) => byClaims(request, claimsOf(request));
   return {
     byClaims,
     byHeader,
+    async ofVisitor(request) {
+      const claims = claimsOf(request);
+      if (!claims.token) return undefined;
+      return resolve(request, hashKey(claims.token), claims).catch(() => undefined);
+    },
     async adminByHeader(request) {
       const caller = await byHeader(request);
       if (!caller.admin) throw new MirrorError('forbidden', 'Only an administrator may do this.');
       return caller;
     },
-    forget: () => known.clear(),
+    forget() {
+      epoch++;
+      known.clear();
+      keyring.drop();
+    },
   };
+}
+
+function isToken(text: string): boolean {
+  return /^[\x21-\x7e]*$/.test(text) && text.length <= tokenLimit;
 }
 
 /** The token of `Authorization: Bearer`, if there is one (RFC 6750, section 2.1). */

@@ -11,6 +11,12 @@ export interface Key {
   revokedAt?: Date;
 }
 
+/** What has to be known of a key to recognize it. */
+export interface GoodKey {
+  hash: string;
+  admin: boolean;
+}
+
 /** Where keys are kept; only their hashes are. */
 export interface KeyStore {
   /** @param key a new one, unless it is given. */
@@ -20,6 +26,8 @@ export interface KeyStore {
   revoke(id: string): Promise<Key | undefined>;
   /** The key with this hash, unless it is revoked. */
   find(hash: string): Promise<Key | undefined>;
+  /** All that are not revoked. */
+  listGood(): Promise<GoodKey[]>;
   touch(id: string, at: Date): Promise<void>;
 }
 

@@ -41,6 +41,10 @@ export function createKeyStore(kysely: Kysely<Schema>): KeyStore {
           .executeTakeFirst();
         return row && fromRow(row);
       }),
+    listGood: () =>
+      guarded(() =>
+        kysely.selectFrom('keys').select(['hash', 'admin']).where('revoked_at', 'is', null).execute(),
+      ),
     touch: (id, at) =>
       guarded(async () => {
         await kysely.updateTable('keys').set({ last_used_at: at }).where('id', '=', id).execute();

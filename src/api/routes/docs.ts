@@ -15,8 +15,8 @@ export async function registerDocs(app: App, { version, url }: Dependencies): Pr
         description:
           'Copies container images, on demand, into a registry that you control.\n\n' +
           'The `/v1` calls take a key made with `dray keys create` as `Authorization: Bearer`. The Wave calls take it as ' +
-          '`towerAccessToken` in the body. Errors answer `{message, code, side?, remedy?}`; 503 comes with Retry-After and ' +
-          'means that the same request may succeed later.',
+          '`towerAccessToken` in the body. Errors answer `{message, code, side?, remedy?}`; 429 and 503 come with Retry-After ' +
+          'and mean that the same request may succeed later.',
       },
       servers: [{ url: '/' }],
       components: { securitySchemes: { key: { type: 'http', scheme: 'bearer' } } },

@@ -4,10 +4,13 @@ import type { App, Dependencies } from '../app.ts';
 
 const serviceInfo = z.object({ serviceInfo: z.object({ version: z.string(), commitId: z.string() }) });
 
+/** What watches the service asks these, however often it likes. */
+const config = { limit: 'none' } as const;
+
 export function registerHealth(app: App, { version, pairingStates }: Dependencies): void {
   app.get(
     '/health',
-    { schema: { tags: ['Service'], summary: 'Whether it serves', response: { 200: health } } },
+    { config, schema: { tags: ['Service'], summary: 'Whether it serves', response: { 200: health } } },
     (): Health => ({
       status: 'ok',
       version: version.version,
@@ -21,7 +24,7 @@ export function registerHealth(app: App, { version, pairingStates }: Dependencie
   );
   app.get(
     '/service-info',
-    { schema: { tags: ['Wave'], summary: 'Version', response: { 200: serviceInfo } } },
+    { config, schema: { tags: ['Wave'], summary: 'Version', response: { 200: serviceInfo } } },
     () => ({
       serviceInfo: version,
     }),

@@ -25,6 +25,7 @@ export function registerKeys(app: App, { keys, auth }: Dependencies): void {
     async (request, reply) => {
       await auth.adminByHeader(request);
       const { record, key } = await keys.create(request.body.name, request.body.admin);
+      auth.forget();
       void reply.code(201);
       return { ...toView(record), key };
     },

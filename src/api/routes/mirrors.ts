@@ -24,6 +24,7 @@ export function registerMirrors(app: App, { service, auth }: Dependencies): void
   app.post(
     '/v1/mirrors',
     {
+      config: { limit: 'submit' },
       schema: {
         tags,
         security,

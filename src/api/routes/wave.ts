@@ -38,6 +38,7 @@ export function registerWave(app: App, { service, auth, url }: Dependencies): vo
   app.post(
     '/v1alpha2/container',
     {
+      config: { limit: 'submit-by-body' },
       schema: {
         tags,
         summary: 'Mirror an image',
@@ -48,7 +49,7 @@ export function registerWave(app: App, { service, auth, url }: Dependencies): vo
     async (request) => {
       const { body } = request;
       const { image, repository } = mirrorRequestOf(body);
-      const caller = await auth.byClaims({
+      const caller = await auth.byClaims(request, {
         token: body.towerAccessToken || bearerOf(request),
         refreshToken: body.towerRefreshToken,
         endpoint: body.towerEndpoint,
@@ -64,7 +65,10 @@ export function registerWave(app: App, { service, auth, url }: Dependencies): vo
   // Old clients, and new ones in other modes, come here; there is no mirroring in that API.
   app.post(
     '/container-token',
-    { schema: { tags, summary: 'Refused: the old API can not mirror', response: errors } },
+    {
+      config: { limit: 'submit-by-body' },
+      schema: { tags, summary: 'Refused: the old API can not mirror', response: errors },
+    },
     () => {
       throw new MirrorError(
         'not_a_mirror_request',
@@ -127,7 +131,7 @@ export function registerWave(app: App, { service, auth, url }: Dependencies): vo
     async (request) => {
       const mirror = await mirrorOf(request.params.id);
       // Whoever holds the id may see the mirror; whether the log comes along depends on who asks.
-      const caller = bearerOf(request) ? await auth.byHeader(request).catch(() => undefined) : undefined;
+      const caller = await auth.ofVisitor(request);
       const logs =
         caller && (await service.mayReadLog(mirror.id, caller)) ? await service.log(mirror.id) : undefined;
       return toMirrorRecord(mirror, logs);
