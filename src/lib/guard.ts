@@ -107,9 +107,9 @@ export async function startGuard({ policy, proxy, lookup }: GuardOptions): Promi
         if (socket.destroyed) return onward.destroy();
         socket.write('HTTP/1.1 200 Connection established\r\n\r\n');
         if (head.length > 0) onward.write(head);
-        // One end's end is passed on; one end's death is the other's.
-        pipeline(socket, onward, (error) => error && onward.destroy());
-        pipeline(onward, socket, (error) => error && socket.destroy());
+        // An end is passed on, and heard out on the other side; the death of one is the death of both.
+        socket.pipe(onward).on('error', () => undefined);
+        onward.pipe(socket);
         socket.once('close', () => onward.destroy());
         onward.once('close', () => socket.destroySoon());
       })

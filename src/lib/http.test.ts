@@ -11,7 +11,7 @@ import {
   startStandIn,
   type TestProxy,
 } from '../../test/fixtures/stand-in.ts';
-import { allowAll } from './address.ts';
+import { allowAll, createAddressPolicy, type Lookup } from './address.ts';
 import { createDispatchers, type Dispatchers, type HostSettings, type ProxySettings } from './http.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'dray-http-'));
@@ -94,6 +94,10 @@ describe('a proxy', () => {
     ['other.test, registry.test', 'http://registry.test/', false],
     ['other.test registry.test', 'http://registry.test/', false],
     ['test.registry', 'http://registry.test/', true],
+    ['203.0.113.0/24', 'http://203.0.113.9/', false],
+    ['203.0.113.9', 'http://203.0.113.9/', false],
+    ['203.0.113.0/24', 'http://203.0.114.9/', true],
+    ['2001:db8::/32', 'http://[2001:db8::1]/', false],
   ])('under NO_PROXY=%s and for %s is asked: %s', async (no, address, asked) => {
     await get(create({ http: proxy.url, no }), address).catch(() => undefined);
     expect(proxy.seen).toHaveLength(asked ? 1 : 0);
@@ -157,5 +161,61 @@ describe('connections', () => {
     await expect.poll(() => silent.seen.length).toBe(1);
     await Promise.all([dispatchers.close(), expect(waiting).rejects.toThrow()]);
     await silent.stop();
+  });
+});
+
+describe('a policy', () => {
+  const rules = { allow: [], named: [], loopback: false };
+  /** Every name leads to these addresses. */
+  const at = (...addresses: string[]): Lookup => {
+    return (_, __, callback) =>
+      callback(
+        null,
+        addresses.map((address) => ({ address, family: 4 })),
+      );
+  };
+  function guarded(lookup: Lookup, named: string[] = [], settings: ProxySettings = {}): Dispatchers {
+    const dispatchers = createDispatchers({
+      ...{ hosts: new Map(), proxy: settings, lookup },
+      isLocal: (host) => host.startsWith('127.'),
+      policy: createAddressPolicy({ ...rules, named }),
+    });
+    made.push(dispatchers);
+    return dispatchers;
+  }
+  const port = () => server.host.slice('127.0.0.1:'.length);
+
+  it('is asked about what a name resolves to, and for each host apart', async () => {
+    const dispatchers = guarded(at('127.0.0.1'), [`named.test:${port()}`]);
+    const seen = server.seen.length;
+    await expect(get(dispatchers, `http://rebound.test:${port()}/`)).rejects.toMatchObject({
+      code: 'ADDRESS_REFUSED',
+      message: 'rebound.test is at 127.0.0.1, a loopback address that this service does not go to',
+    });
+    expect(server.seen).toHaveLength(seen);
+    expect(await get(dispatchers, `http://named.test:${port()}/`)).toBe('hello');
+    await expect(get(dispatchers, `http://rebound.test:${port()}/`)).rejects.toThrow('rebound.test');
+  });
+
+  it('has a name’s other addresses tried', async () => {
+    const lookup = at('10.255.255.1', '127.0.0.1');
+    expect(await get(guarded(lookup, [`named.test:${port()}`]), `http://named.test:${port()}/`)).toBe(
+      'hello',
+    );
+  });
+
+  it('is asked about addresses that need no lookup, behind a proxy too', async () => {
+    for (const settings of [{}, { http: proxy.url, https: proxy.url }])
+      for (const url of [server.url, `http://2130706433:${port()}/`, 'https://10.0.0.1/', 'http://[::]/'])
+        await expect(get(guarded(at(), [], settings), url)).rejects.toMatchObject({
+          code: 'ADDRESS_REFUSED',
+        });
+    expect(proxy.seen).toEqual([]);
+  });
+
+  it('leaves names to the proxy, and has no say in where the proxy is', async () => {
+    expect(await get(guarded(at('10.0.0.1'), [], { http: proxy.url }), 'http://registry.test/')).toBe(
+      'hello',
+    );
   });
 });
