@@ -80,15 +80,15 @@ async function dump(folder: string): Promise<string> {
   }
 }
 
-let isEnding = false;
-process.on('message', () => (isEnding = true));
+const suite = { hasEnded: false };
+process.on('message', () => (suite.hasEnded = true));
 // The suite was killed.
 process.on('disconnect', () => process.exit());
 const sampling = setInterval(sample, 50);
 process.send?.('ready');
 for (;;) {
   // Looked at before the last round: what arrives before the end is told is in it.
-  const isLast = isEnding;
+  const isLast = suite.hasEnded;
   for (const name of await readdir(databases)) await goThrough(name);
   if (isLast) break;
   await setTimeout(100);
