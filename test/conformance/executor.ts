@@ -4,6 +4,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Digest } from '../../src/core/digest.ts';
 import type { MirrorError } from '../../src/core/errors.ts';
 import type { CopyEvent, CopyJob, Endpoint, Executor } from '../../src/executor/executor.ts';
+import { keepEvidence } from '../fixtures/evidence.ts';
 import {
   attestationOf,
   docker,
@@ -64,6 +65,8 @@ export function describeExecutor(name: string, create: () => Executor, leftovers
           (reason: unknown) => reason as MirrorError,
         );
       expect(leftovers()).toEqual([]);
+      // Both go on record and to the caller.
+      keepEvidence('logs', 'executor', JSON.stringify([events, error, error?.message]));
       return { events, error };
     }
 

@@ -9,10 +9,12 @@ import { join } from 'node:path';
 import { stripVTControlCharacters } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { runDray } from '../fixtures/command.ts';
+import { keepDatabase } from '../fixtures/evidence.ts';
 import { type Gate, startGate } from '../fixtures/gate.ts';
 import { manifestOf, noiseLayer, platformsIndex, push } from '../fixtures/image.ts';
 import { processesWith } from '../fixtures/processes.ts';
 import { freePort } from '../fixtures/registry.ts';
+import { newSecret } from '../fixtures/secrets.ts';
 import { dray } from '../fixtures/service.ts';
 import { fetchTree } from '../fixtures/tree.ts';
 import { createWorld, type World } from '../fixtures/world.ts';
@@ -35,6 +37,7 @@ beforeAll(async () => {
 afterAll(async () => {
   await gate.stop();
   await world.stop();
+  await keepDatabase('pglite', join(folder, 'keys', 'db'));
   await rm(folder, { recursive: true, force: true });
 });
 
@@ -243,7 +246,9 @@ describe('dray mirror', () => {
   it('says what to do about a missing or wrong key', async () => {
     const args = ['mirror', 'a', '--to', 'localhost:1', '--url', world.service.url];
     expect((await run(args, alone)).stderr).toMatch(/The service wants a key[\s\S]*DRAY_API_KEY/);
-    expect((await run(args, { ...alone, DRAY_API_KEY: 'x' })).stderr).toContain('The key is not accepted.');
+    expect((await run(args, { ...alone, DRAY_API_KEY: newSecret('wrong key') })).stderr).toContain(
+      'The key is not accepted.',
+    );
   });
 });
 

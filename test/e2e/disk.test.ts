@@ -4,6 +4,7 @@ import { statfsSync, truncateSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { keepDatabase } from '../fixtures/evidence.ts';
 import { manifestOf, noiseLayer, push } from '../fixtures/image.ts';
 import { startService, type TestService } from '../fixtures/service.ts';
 import { createWorld, type World } from '../fixtures/world.ts';
@@ -37,6 +38,7 @@ describe.skipIf(disk === undefined)('a full disk of our own', () => {
   });
   afterAll(async () => {
     await service.stop();
+    await keepDatabase('pglite', join(folder, 'data', 'db'));
     await world.stop();
     execFileSync('umount', [folder]);
     await rm(folder, { recursive: true });

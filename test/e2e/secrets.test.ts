@@ -1,4 +1,3 @@
-import { randomBytes } from 'node:crypto';
 import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -7,15 +6,20 @@ import { PGlite } from '@electric-sql/pglite';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { type Gate, startGate } from '../fixtures/gate.ts';
 import { manifestOf, noiseLayer, push } from '../fixtures/image.ts';
-import { startRegistry, type TestRegistry } from '../fixtures/registry.ts';
+import {
+  adminBasic,
+  adminHtpasswd,
+  adminLogin,
+  startRegistry,
+  type TestRegistry,
+} from '../fixtures/registry.ts';
+import { newSecret } from '../fixtures/secrets.ts';
 import { createWorld, type World } from '../fixtures/world.ts';
 
-// One that occurs nowhere else, so that it can be searched for; the hash is `htpasswd -B`'s.
-const password = 'pw-Zk7vQx2mR9';
-const htpasswd = 'robot:$2b$05$iO5b1otJsF0dSdYHz3XS8eHdke57H4Zt/0vxuCYpWEOW6omrOHi1C';
-const wrong = `pw-${randomBytes(9).toString('hex')}`;
+const { username, password } = adminLogin;
+const htpasswd = adminHtpasswd;
+const wrong = newSecret('wrong password or key');
 const base64 = (text: string) => Buffer.from(text).toString('base64');
-const basic = { authorization: `Basic ${base64(`robot:${password}`)}` };
 
 let registries: TestRegistry[];
 let gate: Gate;
@@ -38,8 +42,8 @@ beforeAll(async () => {
     dockerConfig,
     JSON.stringify({
       auths: {
-        [target.host]: { auth: base64(`robot:${password}`) },
-        [other.host]: { auth: base64(`robot:${wrong}`) },
+        [target.host]: { auth: base64(`${username}:${password}`) },
+        [other.host]: { auth: base64(`${username}:${wrong}`) },
       },
     }),
   );
@@ -48,7 +52,7 @@ beforeAll(async () => {
 dockerConfig: ${dockerConfig}
 logLevel: trace
 registries:
-  - {host: "${gate.host}", username: robot, password: {env: SOURCE_PASSWORD}}
+  - {host: "${gate.host}", username: ${username}, password: {env: SOURCE_PASSWORD}}
 `,
     env: { SOURCE_PASSWORD: password },
   });
@@ -82,7 +86,7 @@ function watchChildren(): () => string[] {
 
 it('mirrors between two private registries, and shows the login to nobody meanwhile', async () => {
   const [source, target] = registries as [TestRegistry, TestRegistry];
-  await push(source.url, 'private', '1', manifestOf([noiseLayer(1, 50_000)]), basic);
+  await push(source.url, 'private', '1', manifestOf([noiseLayer(1, 50_000)]), adminBasic);
   const stopWatching = watchChildren();
   const rule = gate.add(/^GET \/v2\/private\/blobs\//, { kind: 'hold' });
   const { status, body } = await world.submit(`${gate.host}/private:1`, target.host);
@@ -153,12 +157,12 @@ it('keeps secrets out of logs, errors, arguments, environments, records and the 
 
   const all = seen.join('\n');
   // The search finds what is there.
-  for (const present of ['robot', 'private', 'key-', '"mirror_id"']) expect(all).toContain(present);
+  for (const present of [username, 'private', 'key-', '"mirror_id"']) expect(all).toContain(present);
   const secrets = [password, wrong, world.service.key].flatMap((secret) => [
     secret,
     base64(secret),
-    base64(`robot:${secret}`),
-    base64(`robot:${secret}`).replace(/=+$/, ''),
+    base64(`${username}:${secret}`),
+    base64(`${username}:${secret}`).replace(/=+$/, ''),
   ]);
   // Not the whole text in the message: it would be long, and hold the secret.
   expect(secrets.filter((secret) => all.includes(secret))).toEqual([]);

@@ -4,6 +4,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { runDray } from '../fixtures/command.ts';
 import { type Gate, startGate } from '../fixtures/gate.ts';
 import { manifestOf, noiseLayer, push } from '../fixtures/image.ts';
+import { newSecret } from '../fixtures/secrets.ts';
 import { createWorld, type World } from '../fixtures/world.ts';
 
 let world: World;
@@ -83,9 +84,10 @@ describe('dray serve', () => {
   });
 
   it('takes DRAY_API_KEY as an administrator, and makes no key then', async () => {
-    const other = await createWorld({ env: { DRAY_API_KEY: 'the-administrators-own' } });
+    const key = newSecret('the administrator’s own key');
+    const other = await createWorld({ env: { DRAY_API_KEY: key } });
     try {
-      const authorization = 'Bearer the-administrators-own';
+      const authorization = `Bearer ${key}`;
       expect(await other.call('GET', '/v1/keys', undefined, { authorization })).toMatchObject({
         status: 200,
         body: { keys: [] },

@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { manifestOf, noiseLayer, type Pushed, push } from '../fixtures/image.ts';
+import { newSecret } from '../fixtures/secrets.ts';
 import { type ContainerAnswer, type ContainerStatus, createWorld, type World } from '../fixtures/world.ts';
 
 let world: World;
@@ -134,7 +135,7 @@ describe('a request that can not be served', () => {
     ['closed port', { containerImage: 'localhost:1/a' }, 400, 'refused', 'nothing listens'],
     ['unknown host', { containerImage: 'registry.invalid/a' }, 400, 'dns', 'DNS'],
     ['closed target', { buildRepository: 'localhost:1' }, 400, 'refused', 'nothing listens'],
-    ['wrong key', { towerAccessToken: 'dray_wrong' }, 401, 'unauthenticated', 'no key'],
+    ['wrong key', { towerAccessToken: newSecret('wrong key', 'dray_') }, 401, 'unauthenticated', 'no key'],
     ['no key', { towerAccessToken: undefined }, 401, 'unauthenticated', 'No access token'],
   ])('says what is wrong: %s', async (_, change, status, code, text) => {
     const filled = JSON.parse(JSON.stringify(change).replaceAll('SOURCE', host())) as Record<string, unknown>;

@@ -2,6 +2,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
+import { keepDatabase } from '../fixtures/evidence.ts';
 import { startService, type TestService } from '../fixtures/service.ts';
 
 export const key = 'interop-0123456789abcdef0123456789abcdef';
@@ -19,6 +20,7 @@ export async function startDray(
     folder,
     async end() {
       await service.stop();
+      await keepDatabase('pglite', join(folder, 'data', 'db'));
       await rm(folder, { recursive: true, force: true });
     },
   };
