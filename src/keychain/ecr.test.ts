@@ -189,7 +189,9 @@ describe('a refusal of AWS', () => {
     ['an unknown key', { accessKey: 'AKIAUNKNOWN' }, 'credentials_rejected'],
     ['a wrong secret', { secretKey: 'wrong' }, 'credentials_rejected'],
   ])('for %s says so', async (_, wrong, code) => {
-    expect(await refusal(ecr.login({ keys: { ...aws.user, ...wrong } }, host, signal))).toMatchObject({ code });
+    expect(await refusal(ecr.login({ keys: { ...aws.user, ...wrong } }, host, signal))).toMatchObject({
+      code,
+    });
   });
 
   it('for lack of any identity says so', async () => {

@@ -149,6 +149,7 @@ export function createWorker(tools: Tools, superseded: (mirror: Mirror) => Promi
       if (tree) {
         listener.note('The target holds every manifest already; nothing to copy.');
       } else {
+        await onSide('target', async () => keychain.prepare?.(mirror.target, signal));
         await copy(mirror, from, to, listener);
         listener.phase('verifying');
         tree = await onSide('target', () => held(mirror, to));
