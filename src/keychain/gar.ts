@@ -42,7 +42,12 @@ export function createGoogleKeychain(entries: readonly RegistryEntry[], dispatch
     try {
       const client =
         keyFile === undefined
-          ? await new GoogleAuth({ scopes: scope, clientOptions: { transporterOptions } }).getClient()
+          ? await new GoogleAuth({
+              scopes: scope,
+              // It matters to no token; without one the library runs gcloud to find one.
+              projectId: 'unused',
+              clientOptions: { transporterOptions },
+            }).getClient()
           : new JWT({ ...(await readKey(keyFile)), scopes: scope, transporterOptions });
       const { token } = await client.getAccessToken();
       if (!token) throw new MirrorError('registry_unavailable', `Google gave no token for ${host}.`);
