@@ -10,7 +10,8 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { KeyStore } from '../core/key.ts';
 import { MirrorError } from '../core/errors.ts';
 import type { MirrorService } from '../mirror/service.ts';
-import type { EndpointState } from '../platform/lane.ts';
+import type { Channel } from '../platform/channel.ts';
+import type { Pairings } from '../platform/pairing.ts';
 import { type Authenticator, createAuthenticator, type Identify } from './auth.ts';
 import { handleError } from './errors.ts';
 import { createKeyring } from './keyring.ts';
@@ -38,7 +39,8 @@ export interface AppOptions {
   /** Endpoints of Seqera Platform that may be paired, and who a caller of theirs is. */
   endpoints: readonly string[];
   identify: Identify;
-  pairingStates: () => EndpointState[];
+  /** Takes the sockets of Seqera Platform. */
+  pairing: { pairings: Pick<Pairings, 'admit'>; channel: Pick<Channel, 'open' | 'states'> };
   limits: LimitSettings;
   /** Addresses and ranges of proxies whose `X-Forwarded-For` counts. */
   trustedProxies: string[];
