@@ -20,6 +20,7 @@ import { registerDocs, registerOpenapi } from './routes/docs.ts';
 import { registerHealth } from './routes/health.ts';
 import { registerKeys } from './routes/keys.ts';
 import { registerMirrors } from './routes/mirrors.ts';
+import { registerPairing } from './routes/pairing.ts';
 import { registerViews } from './routes/views.ts';
 import { registerWave } from './routes/wave.ts';
 
@@ -40,7 +41,7 @@ export interface AppOptions {
   endpoints: readonly string[];
   identify: Identify;
   /** Takes the sockets of Seqera Platform. */
-  pairing: { pairings: Pick<Pairings, 'admit'>; channel: Pick<Channel, 'open' | 'states'> };
+  pairing: { pairings: Pairings; channel: Channel };
   limits: LimitSettings;
   /** Addresses and ranges of proxies whose `X-Forwarded-For` counts. */
   trustedProxies: string[];
@@ -123,5 +124,10 @@ export async function createApp(options: AppOptions): Promise<App> {
   registerHealth(app, dependencies);
   registerViews(app, dependencies);
   registerOpenapi(app);
+  await registerPairing(app, {
+    ...options.pairing,
+    mayTry: (request) => limits.mayTry(request),
+    onRefused: (request) => limits.noteRefusal(request),
+  });
   return app;
 }
