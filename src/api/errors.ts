@@ -47,8 +47,7 @@ export function handleError(error: FastifyError, request: FastifyRequest, reply:
   if (known.code === 'internal')
     request.log.error({ err: known.cause ?? known }, 'A request failed inside Dray');
   const answer = statusOf(known);
-  if (answer === 503 || answer === 429)
-    void reply.header('retry-after', Math.ceil(known.retryAfter ?? defaultRetryAfter));
+  if (answer === 503 || answer === 429) void reply.header('retry-after', Math.ceil(known.retryAfter ?? defaultRetryAfter));
   if (answer === 401) void reply.header('www-authenticate', 'Bearer realm="dray"');
   return send(reply, answer, known);
 }
