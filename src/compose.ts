@@ -63,11 +63,10 @@ export function createKeychain(config: Config, { sharedOnly = false, ecr }: Keyc
 
 /** Logins and repositories on Amazon ECR, the callers' own included. Nothing of AWS is loaded before it is used. */
 export function createEcrLogins(config: Config): Ecr {
-  const own = config.registries.filter(({ shared }) => !shared);
   return createEcr({
     settings: config.ecr,
     dispatchers: createCloudDispatchers(config),
-    reservedRoles: new Set(own.flatMap(({ role }) => role ?? [])),
+    reservedRoles: config.registries.flatMap(({ role }) => role ?? []),
   });
 }
 
