@@ -186,6 +186,7 @@ it("AWS is reached by its own names, through the operator's proxy, with the CAs 
   );
   const proxied = createDispatchers({
     hosts: new Map(names.map((name) => [name, { ca: tls.ca }])),
+    policy: allowAll,
     proxy: { https: proxy.url },
     isLocal: isLoopback,
   });
