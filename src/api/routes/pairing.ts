@@ -31,14 +31,9 @@ export async function registerPairing(app: App, options: PairingOptions): Promis
     options: { maxPayload: frameLimit },
     // Its own would log what it likes; the close that follows is heard by the channel.
     errorHandler: (_, socket) => socket.terminate(),
+    // Its own would close with no reason, and wait for as long as the other side likes.
     preClose: (done) => {
       channel.close();
-      // Who does not say goodbye must not hold up the end.
-      const timer = setTimeout(
-        () => app.websocketServer.clients.forEach((each) => each.terminate()),
-        closing,
-      );
-      app.server.once('close', () => clearTimeout(timer));
       done();
     },
   });
