@@ -91,13 +91,9 @@ export async function createApp(options: AppOptions): Promise<App> {
   app.setSerializerCompiler(() => JSON.stringify);
   app.setErrorHandler(handleError);
   app.setNotFoundHandler({ preValidation: limits.countRead }, (request) => {
-    throw new MirrorError(
-      'unknown_id',
-      `There is no ${request.method} ${request.url.split('?')[0]?.slice(0, 100) ?? ''}.`,
-      {
-        remedy: 'See /docs for what there is.',
-      },
-    );
+    throw new MirrorError('unknown_id', `There is no ${request.method} ${shownPath(request.url)}.`, {
+      remedy: 'See /docs for what there is.',
+    });
   });
   app.addHook('onRequest', (_, reply, done) => {
     void reply.header('x-content-type-options', 'nosniff');
@@ -130,4 +126,10 @@ export async function createApp(options: AppOptions): Promise<App> {
     onRefused: (request) => limits.noteRefusal(request),
   });
   return app;
+}
+
+/** A mistyped pairing URL has a token in it. */
+function shownPath(url: string): string {
+  const path = url.split('?')[0]?.slice(0, 100) ?? '';
+  return /^\/+pairing/i.test(path) ? '/pairing/…' : path;
 }

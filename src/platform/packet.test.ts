@@ -1,4 +1,12 @@
-import { constants, createCipheriv, generateKeyPairSync, publicEncrypt, randomBytes } from 'node:crypto';
+import {
+  constants,
+  createCipheriv,
+  createPrivateKey,
+  generateKeyPairSync,
+  publicEncrypt,
+  randomBytes,
+} from 'node:crypto';
+import { readFileSync } from 'node:fs';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { MirrorError } from '../core/errors.ts';
@@ -35,6 +43,44 @@ const unreadable = {
   retryable: false,
   cause: undefined,
 };
+
+interface Vector {
+  name: string;
+  privateKey: string;
+  packet: string;
+  plain?: string;
+  broken?: boolean;
+}
+/** Made by Java's Cipher (test/vectors/MakePackets.java). */
+const vectors = JSON.parse(
+  readFileSync(new URL('../../test/vectors/packets.json', import.meta.url), 'utf8'),
+) as Vector[];
+
+describe('a packet made by Java', () => {
+  it('may be a role without an external id, which those who need one refuse by themselves', () => {
+    const { packet = '', privateKey = '' } =
+      vectors.find(({ name }) => name === 'a login without a password') ?? {};
+    expect(openPacket(packet, createPrivateKey(privateKey))).toMatchObject({ password: '' });
+  });
+
+  it.each(vectors.filter(({ broken }) => !broken))(
+    'with $name is opened',
+    ({ packet, privateKey, plain }) => {
+      const { discriminator, ...rest } = JSON.parse(plain ?? '') as Record<string, unknown>;
+      const given = Object.fromEntries(
+        Object.entries(rest).filter(([name, value]) => value !== null && name !== 'future'),
+      );
+      expect(openPacket(packet, createPrivateKey(privateKey))).toEqual({ kind: discriminator, ...given });
+    },
+  );
+
+  it.each(vectors.filter(({ broken, name }) => broken && name !== 'a login without a password'))(
+    'that is broken ($name) is refused',
+    ({ packet, privateKey }) => {
+      expect(() => openPacket(packet, createPrivateKey(privateKey))).toThrow(MirrorError);
+    },
+  );
+});
 
 describe('a packet', () => {
   it.each([
