@@ -1,13 +1,11 @@
-import { execFile } from 'node:child_process';
 import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { promisify } from 'node:util';
 import { PGlite } from '@electric-sql/pglite';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { runDray } from '../fixtures/command.ts';
 import { type Gate, startGate } from '../fixtures/gate.ts';
 import { manifestOf, noiseLayer, platformsIndex, push } from '../fixtures/image.ts';
 import { processesWith } from '../fixtures/processes.ts';
-import { dray } from '../fixtures/service.ts';
 import { fetchTree } from '../fixtures/tree.ts';
 import { type ContainerStatus, createWorld, type World } from '../fixtures/world.ts';
 
@@ -117,8 +115,8 @@ it('when no administrator key is left, the next start makes one', async () => {
 });
 
 it('a second service on the same data folder is refused, and the first goes on', async () => {
-  const env = { PATH: process.env['PATH'], DRAY_DATA_DIR: world.dataDir, DRAY_PORT: '0' };
-  const refused = await promisify(execFile)(dray, ['serve'], { env }).catch((error: unknown) => error);
+  const env = { DRAY_DATA_DIR: world.dataDir, DRAY_PORT: '0' };
+  const refused = await runDray(['serve'], { env });
   expect(refused).toMatchObject({
     code: 78,
     stderr: expect.stringContaining('is in use by process') as string,
