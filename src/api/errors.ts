@@ -41,8 +41,11 @@ export function handleError(error: FastifyError, request: FastifyRequest, reply:
     );
   }
   // Fastify's own refusals: no JSON, too large, wrong media type.
-  if (!(error instanceof MirrorError) && status >= 400 && status < 500)
+  if (!(error instanceof MirrorError) && status >= 400 && status < 500) {
+    // It would close the connection of who is still sending, and who then can't read why.
+    if (status === 413) void reply.removeHeader('connection');
     return send(reply, status, new MirrorError('invalid_request', `${error.message.replace(/\.$/, '')}.`));
+  }
   const known = asMirrorError(error);
   if (known.code === 'internal')
     request.log.error({ err: known.cause ?? known }, 'A request failed inside Dray');
