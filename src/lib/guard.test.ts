@@ -20,6 +20,7 @@ const guards: Guard[] = [];
 beforeAll(async () => {
   server = await startStandIn(({ method, path, headers, body }, response) => {
     if (path === '/silent') return;
+    response.setHeader('www-authenticate', ['Basic realm="a"', 'Bearer realm="b"']);
     answer(response, 200, { method, path, headers, body: body.toString() });
   });
   port = server.host.slice('127.0.0.1:'.length);
@@ -55,7 +56,8 @@ async function ask(via: URL, url: string, options: http.RequestOptions = {}, bod
   });
   asked.end(body);
   const [answered] = (await once(asked, 'response')) as [http.IncomingMessage];
-  return { status: answered.statusCode, reason: answered.statusMessage, body: await text(answered) };
+  const { statusCode: status, statusMessage: reason, headersDistinct: got } = answered;
+  return { status, reason, headers: got, body: await text(answered) };
 }
 
 /** The socket that a CONNECT opens, with what was answered to it. */
@@ -138,13 +140,13 @@ describe('plain HTTP', () => {
   it('is passed on with its body, without what was for the guard', async () => {
     const via = viaOf((await start()).admit(true));
     const headers = { 'transfer-encoding': 'chunked', 'x-mine': '1', connection: 'x-hop', 'x-hop': '2' };
-    const { status, body } = await ask(
-      via,
-      `http://good.test:${port}/v2/a?b=c`,
-      { method: 'PATCH', headers },
-      'layer',
-    );
+    const {
+      status,
+      headers: got,
+      body,
+    } = await ask(via, `http://good.test:${port}/v2/a?b=c`, { method: 'PATCH', headers }, 'layer');
     expect(status).toBe(200);
+    expect(got['www-authenticate']).toEqual(['Basic realm="a"', 'Bearer realm="b"']);
     const seen = JSON.parse(body) as { headers: http.IncomingHttpHeaders };
     expect(seen).toMatchObject({ method: 'PATCH', path: '/v2/a?b=c', body: 'layer' });
     expect(seen.headers).toMatchObject({ host: `good.test:${port}`, 'x-mine': '1' });

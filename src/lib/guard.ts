@@ -57,6 +57,8 @@ export async function startGuard({ policy, proxy, lookup }: GuardOptions): Promi
     headersTimeout: timeouts.headers,
     connectionsCheckingInterval: timeouts.headers,
     keepAliveTimeout: timeouts.keepAlive,
+    // Tokens of several kilobytes are common.
+    maxHeaderSize: 64 * 1024,
     // The upload of a layer is one request.
     requestTimeout: 0,
   });
@@ -181,7 +183,7 @@ export async function startGuard({ policy, proxy, lookup }: GuardOptions): Promi
         ? http.request(url, { method, headers, createConnection: () => dial(url) })
         : askProxy(new URL(via), { method, headers, path: url.href });
     asked.once('response', (answer) => {
-      response.writeHead(answer.statusCode ?? 502, answer.statusMessage, endToEnd(answer.headers));
+      response.writeHead(answer.statusCode ?? 502, answer.statusMessage, endToEnd(answer.headersDistinct));
       pipeline(answer, response, () => undefined);
     });
     asked.on('error', fail);
@@ -276,11 +278,11 @@ function bare(hostname: string): string {
 }
 
 /** Headers without those that are for one connection (RFC 9110, section 7.6.1). */
-function endToEnd(headers: http.IncomingHttpHeaders): http.OutgoingHttpHeaders {
-  const named = (headers.connection ?? '').toLowerCase().split(/[\s,]+/);
+function endToEnd(headers: NodeJS.Dict<string | string[]>): http.OutgoingHttpHeaders {
+  const named = [headers['connection'] ?? []].flat().join(',').toLowerCase();
   const dropped = new Set([
     ...['connection', 'keep-alive', 'proxy-authenticate', 'proxy-authorization', 'proxy-connection'],
-    ...['te', 'trailer', 'upgrade', ...named],
+    ...['te', 'trailer', 'upgrade', ...named.split(/[\s,]+/)],
   ]);
   return Object.fromEntries(Object.entries(headers).filter(([name]) => !dropped.has(name)));
 }
