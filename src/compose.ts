@@ -14,7 +14,13 @@ import { createEcr, createEcrKeychain, type Ecr, ecrHost, identityOfEntry } from
 import { createGoogleKeychain, isGoogleHost } from './keychain/gar.ts';
 import { chain, type Keychain } from './keychain/keychain.ts';
 import { createStaticKeychain } from './keychain/static.ts';
-import { type AddressPolicy, allowAll, createAddressPolicy, isLoopbackHost } from './lib/address.ts';
+import {
+  type AddressPolicy,
+  type AddressRules,
+  allowAll,
+  createAddressPolicy,
+  isLoopbackHost,
+} from './lib/address.ts';
 import type { Guard } from './lib/guard.ts';
 import { createDispatchers, type Dispatchers } from './lib/http.ts';
 import type { Launcher } from './lib/launcher.ts';
@@ -101,14 +107,14 @@ function hostsOf({ registries }: Config) {
 }
 
 /** Where callers may lead the service. */
-function policyOf({ host, network, registries }: Config): AddressPolicy {
+function rulesOf({ host, network, registries }: Config): AddressRules {
   // The name under which Docker Hub's API is reached.
   const own = (registry: string) => (registry === 'docker.io' ? 'registry-1.docker.io' : registry);
-  return createAddressPolicy({
+  return {
     allow: network.allow,
     named: registries.flatMap((entry) => [own(entry.host), ...(entry.tokenServers ?? [])]),
     loopback: isLoopbackHost(host),
-  });
+  };
 }
 
 /** What a service has that a single command has not. */
@@ -208,8 +214,9 @@ export async function startService(config: Config): Promise<Service> {
     const orphans = await sweep(runDir);
     if (orphans > 0) logger.warn({ orphans }, 'Ended Skopeo processes of a service that crashed');
 
-    const policy = policyOf(config);
-    const guard = await startGuard({ policy, proxy: config.proxy });
+    const rules = rulesOf(config);
+    const policy = createAddressPolicy(rules);
+    const guard = await startGuard({ rules, proxy: config.proxy });
     closing.unshift(() => guard.close());
     const { run } = launcher;
     const tools = createTools(config, runDir, join(config.dataDir, 'cache'), { run, policy, guard });

@@ -70,6 +70,8 @@ describe('loadConfig', () => {
     ['registries: [{host: q.io, username: a}]', {}, ['belong together']],
     ['registries: [{host: q.io, ca: nope.pem}]', {}, ['q.io', 'nope.pem']],
     ['dockerConfig: nope.json', {}, ['dockerConfig', 'nope.json']],
+    ['network: {allow: ["10.0.0.0/33"]}', {}, ['network.allow[0]', '10.1.0.0/16']],
+    ['network: {allow: [minio, "a.corp:9000"]}', {}, ['network.allow[1]', '*.corp.example']],
   ])('stops at %j with %j, naming the setting, the fault and the fix', (text, env, parts) => {
     write(text);
     let message = '';

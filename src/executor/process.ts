@@ -46,7 +46,7 @@ export function createProcessExecutor({
     const folder = join(runDir, job.id);
     const limit = AbortSignal.timeout(job.timeLimit * 1000);
     const output = createOutputReader();
-    const pass = guard?.admit(job.source.insecure || job.target.insecure);
+    const pass = await guard?.admit(job.source.insecure || job.target.insecure);
     let counter: NodeJS.Timeout | undefined;
     try {
       const files = await writeFiles(folder, job);
@@ -72,13 +72,13 @@ export function createProcessExecutor({
         output.fatal(),
         job,
         exit.signal ? `by ${exit.signal}` : `with status ${exit.code}`,
-        pass?.refused(),
+        await pass?.end(),
       );
     } catch (error) {
       throw (error as NodeJS.ErrnoException).code === 'ENOENT' ? missing(skopeo, error) : error;
     } finally {
       clearInterval(counter);
-      pass?.end();
+      await pass?.end();
       await rm(folder, { recursive: true, force: true });
     }
   }

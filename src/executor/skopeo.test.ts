@@ -159,3 +159,29 @@ describe('createOutputReader', () => {
     expect(classifyFailure(reader.fatal(), job(), '')).toMatchObject({ code: 'denied', side: 'target' });
   });
 });
+
+describe('what the guard has refused', () => {
+  const said = (host: string) =>
+    `initializing source docker://${host}/app@${digest}: pinging container registry ${host}: invalid status code from registry 403 (Forbidden)`;
+  const refused = '10.1.2.3 is a private address that this service does not go to';
+
+  it('is named instead of what Skopeo made of it, with the side', () => {
+    const error = classifyFailure(said('127.0.0.1:5001'), job(), '', refused);
+    expect(error).toMatchObject({ code: 'address_refused', side: 'source', retryable: false });
+    expect(error.message).toContain(refused);
+    const writing = `writing blob: Patch "https://10.1.2.3/x": ${refused}`;
+    expect(classifyFailure(writing, job(), '', refused).side).toBe('target');
+  });
+
+  // Provoked with a redirect, see test/e2e/egress.test.ts.
+  it('is named when it was the way from HTTPS to plain HTTP', () => {
+    const words = 'refusing to use HTTP_PROXY value in CGI environment; see golang.org/s/cgihttpproxy';
+    const error = classifyFailure(
+      `reading blob ${layer}: Get "http://127.0.0.1:6379/x": ${words}`,
+      job(),
+      '',
+    );
+    expect(error).toMatchObject({ code: 'protocol', side: 'source' });
+    expect(error.message).toContain('plain HTTP at 127.0.0.1:6379;');
+  });
+});

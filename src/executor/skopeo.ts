@@ -166,7 +166,7 @@ const sides: [RegExp, Side][] = [
 ];
 
 /** Go's words where it may speak no plain HTTP, see lib/guard.ts. */
-const inClear = /(?:http:\/\/([^\s"/?]+)\S* )?refusing to use HTTP_PROXY value in CGI environment/;
+const inClear = /(?:http:\/\/([^\s"/?]+)[^\s"]*": )?refusing to use HTTP_PROXY value in CGI environment/;
 
 /**
  * Names the failure that Skopeo called fatal, and whose it is.

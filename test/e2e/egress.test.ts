@@ -7,6 +7,7 @@ import { manifestOf, noiseLayer, push } from '../fixtures/image.ts';
 import { makeCertificate, startRegistry, type TestRegistry } from '../fixtures/registry.ts';
 import { startService, type TestService } from '../fixtures/service.ts';
 import { answer, type Answerer, forward, type StandIn, startStandIn } from '../fixtures/stand-in.ts';
+import { fetchTree } from '../fixtures/tree.ts';
 import type { ContainerAnswer, ContainerStatus } from '../fixtures/world.ts';
 
 // Services that others can reach, and registries that want to lead them where they must not go.
@@ -83,6 +84,10 @@ beforeAll(async () => {
     ...[...names, ...(await Promise.all(open.map(challenging)))].map((host) => ({ host })),
     ...(await Promise.all(locked.map(challenging))).map((host) => ({
       ...{ host, username: 'robot', password: { env: 'PASSWORD' } },
+    })),
+    // Names, for Go: Skopeo reaches them through the guard.
+    ...[source, target, secure].map(({ host }) => ({
+      ...{ host: host.replace('127.0.0.1', '0x7f.1'), insecure: true },
     })),
     { host: evilTls.host, ca },
     { host: secure.host, ca: secure.caFile },
@@ -197,6 +202,18 @@ describe('a registry that is named in dray.yaml', () => {
 });
 
 describe('Skopeo', () => {
+  it.each([
+    ['plain HTTP', () => target],
+    ['TLS', () => secure],
+  ])('copies through the guard by plain HTTP, and on by %s', async (_, to) => {
+    const path = `through/${++seed}`;
+    const pushed = await image(path);
+    const [from, on] = [source, to()].map(({ host }) => host.replace('127.0.0.1', '0x7f.1'));
+    expect(await mirror(`${from}/${path}:1`, on)).toMatchObject({ state: 'done' });
+    const list = await fetchTree(source.url, path, pushed.digest);
+    if (to() === target) expect(await fetchTree(target.url, path, '1')).toEqual(list);
+  });
+
   it.each([
     ['http://10.255.255.1/x', '10.255.255.1 is a private address'],
     ['https://10.255.255.1/x', '10.255.255.1 is a private address'],
