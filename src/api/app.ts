@@ -10,6 +10,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { KeyStore } from '../core/key.ts';
 import { MirrorError } from '../core/errors.ts';
 import type { MirrorService } from '../mirror/service.ts';
+import type { EndpointState } from '../platform/lane.ts';
 import { type Authenticator, createAuthenticator, type Identify } from './auth.ts';
 import { handleError } from './errors.ts';
 import { createKeyring } from './keyring.ts';
@@ -37,6 +38,7 @@ export interface AppOptions {
   /** Endpoints of Seqera Platform that may be paired, and who a caller of theirs is. */
   endpoints: readonly string[];
   identify: Identify;
+  pairingStates: () => EndpointState[];
   limits: LimitSettings;
   /** Addresses and ranges of proxies whose `X-Forwarded-For` counts. */
   trustedProxies: string[];

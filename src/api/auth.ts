@@ -172,11 +172,11 @@ export function bearerOf(request: FastifyRequest): string | undefined {
 
 function claimsOf(request: FastifyRequest): Claims {
   const { 'platform-endpoint': endpoint, 'platform-workspace': workspace } = request.headers;
-  if (workspace !== undefined && !/^[1-9][0-9]{0,14}$/.test(String(workspace)))
+  if (workspace && !/^[1-9][0-9]{0,14}$/.test(String(workspace)))
     throw new MirrorError('invalid_request', 'The header Platform-Workspace is no workspace id.');
   return {
     token: bearerOf(request),
     ...(endpoint !== undefined && { endpoint: String(endpoint) }),
-    ...(workspace !== undefined && { workspaceId: Number(workspace) }),
+    ...(workspace && { workspaceId: Number(workspace) }),
   };
 }

@@ -14,7 +14,8 @@ const untrusted = /^(?:ERR_(?:SSL|TLS)_|CERT_|UNABLE_TO_|SELF_SIGNED|DEPTH_ZERO|
 export function classifyOutage(error: unknown, host: string, what: string): MirrorError | undefined {
   const code = innermostCode(error);
   const named = (kind: 'timeout' | 'tls' | 'registry_unavailable', how: string) =>
-    new MirrorError(kind, `${host} ${how}, when ${what}.`, { cause: error });
+    // What the libraries throw carries their requests, with tokens in them.
+    new MirrorError(kind, `${host} ${how}, when ${what}.`, { cause: new Error(code) });
   if (untrusted.test(code)) return named('tls', 'has a certificate that is not trusted');
   if (tooLate.test(code)) return named('timeout', 'does not answer in time');
   return network.test(code) ? named('registry_unavailable', 'could not be reached') : undefined;

@@ -67,3 +67,11 @@ it('keeps no more than its limit', async () => {
 it('says when nine tenths of a life are over', () => {
   expect(beforeEnd(Date.now() + 1000)).toBeCloseTo(performance.now() + 900);
 });
+
+it('ends a fetch that takes too long, whether or not it listens', async () => {
+  const leases = createLeases<string>({ limit: 1, patience: 5 });
+  await expect(leases.get('key', signal, () => new Promise(() => undefined))).rejects.toMatchObject({
+    name: 'TimeoutError',
+  });
+  expect(await leases.get('key', signal, source())).toBe('a1');
+});

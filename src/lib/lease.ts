@@ -25,7 +25,9 @@ export function createLeases<T>({ limit, patience }: { limit: number; patience: 
       signal.throwIfAborted();
       let entry = leases.get(key);
       if (!entry || performance.now() >= entry.expires) {
-        const fresh = { expires: Infinity, lease: fetch(AbortSignal.timeout(patience)) };
+        const own = AbortSignal.timeout(patience);
+        // Some libraries take no signal: what hangs in one must not hang here for ever.
+        const fresh = { expires: Infinity, lease: unlessAborted(fetch(own), own) };
         entry = fresh;
         leases.delete(key);
         leases.set(key, fresh);

@@ -17,6 +17,8 @@ export interface ChannelAnswer extends ProxyAnswer {
 
 /** The live sockets of all endpoints, and what goes through them. */
 export interface Channel {
+  /** @throws MirrorError `unpaired_endpoint` for one that is not configured. */
+  check(endpoint: string): void;
   /** Takes a socket that was let in (`Pairings.admit`), sends it its pair, and keeps it until it closes. */
   open(endpoint: string, socket: PairedSocket): Promise<void>;
   /**
@@ -117,6 +119,7 @@ export function createChannel({ pairings, onError, onGone, timings: over }: Chan
   }
 
   return {
+    check: (endpoint) => void laneOf(endpoint),
     async open(endpoint, socket) {
       const lane = laneOf(endpoint);
       if (closed || lane.count >= socketLimit) return socket.close(1013, 'There are too many sockets.');

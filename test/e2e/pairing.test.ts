@@ -77,7 +77,8 @@ describe('a pairing', () => {
     expect((await health()).pairings).toMatchObject([
       { endpoint: world.platform.endpoint, state: 'connected' },
     ]);
-    const doctor = () => runDray(['doctor'], { env: { DRAY_URL: world.service.url, DRAY_API_KEY: world.service.key } });
+    const doctor = () =>
+      runDray(['doctor'], { env: { DRAY_URL: world.service.url, DRAY_API_KEY: world.service.key } });
     expect((await doctor()).stdout).toContain(`${world.platform.endpoint} is connected`);
     await world.platform.disconnect();
     await expect.poll(async () => (await health()).pairings[0]?.state).toBe('waiting');
