@@ -92,7 +92,7 @@ function createPlainView({ stdout, stderr }: Context): View {
   const last = new Map<string, string>();
   return {
     show(row) {
-      if (row.note) return void (row.endedAt !== undefined && stderr.write(explain(row, stderr)));
+      if (row.note && row.endedAt !== undefined) stderr.write(explain(row, stderr));
       if (row.state === 'waiting' || last.get(row.image) === row.state) return;
       last.set(row.image, row.state);
       stdout.write(`${describe(row, stdout)}\n`);
