@@ -63,11 +63,10 @@ export function createKeychain(config: Config, { sharedOnly = false, ecr }: Keyc
 
 /** Logins and repositories on Amazon ECR, the callers' own included. Nothing of AWS is loaded before it is used. */
 export function createEcrLogins(config: Config): Ecr {
-  const own = config.registries.filter(({ shared }) => !shared);
   return createEcr({
     settings: config.ecr,
     dispatchers: createCloudDispatchers(config),
-    reservedRoles: new Set(own.flatMap(({ role }) => role ?? [])),
+    reservedRoles: config.registries.flatMap(({ role }) => role ?? []),
   });
 }
 
@@ -178,6 +177,8 @@ export async function startService(config: Config): Promise<Service> {
     { createLogger },
     { startLauncher },
     { startGuard },
+    { openPlatform },
+    { createPlatformKeychain },
   ] = await Promise.all([
     import('./db/open.ts'),
     import('./queue/queue.ts'),
@@ -189,6 +190,8 @@ export async function startService(config: Config): Promise<Service> {
     import('./lib/log.ts'),
     import('./lib/launcher.ts'),
     import('./lib/guard.ts'),
+    import('./platform/open.ts'),
+    import('./keychain/platform.ts'),
   ]);
   const logger = createLogger(config.logLevel);
   const onError = (error: unknown) => logger.error({ err: error }, 'Something failed in the background');
@@ -212,7 +215,17 @@ export async function startService(config: Config): Promise<Service> {
     const tools = createTools(config, runDir, join(config.dataDir, 'cache'), { run, policy, guard });
     closing.unshift(() => tools.registry.close());
     const sealer = await openSealer(config);
-    const keychain = createKeychain(config);
+    const platform = await openPlatform({
+      endpoints: config.pairings,
+      kysely: database.kysely,
+      sealer,
+      onError,
+      onGone: (endpoint, why) => logger.warn({ endpoint, why }, 'Seqera Platform is gone'),
+    });
+    closing.unshift(async () => platform.channel.close());
+    const ecr = createEcrLogins(config);
+    const own = createKeychain(config, { ecr });
+    const shared = createKeychain(config, { ecr, sharedOnly: true });
     const mirrors = mirrorStore.createMirrorStore(database.kysely);
     await mirrors.resealGrants((sealed, id) => reseal(sealer, sealed, grantPurpose(id)));
     const keys = keyStore.createKeyStore(database.kysely);
@@ -228,7 +241,7 @@ export async function startService(config: Config): Promise<Service> {
         knowsRegistry: mirrors.knowsRegistry,
       }),
       worker: createWorker(tools, mirrors.superseded),
-      keychainOf: () => keychain,
+      keychainOf: (grant) => (grant ? chain(createPlatformKeychain(platform, ecr, grant), shared) : own),
       checkPush: createPushCheck(tools.registry),
       sealer,
       isWhole: async ({ target, digest }, logins, deadline) => {
@@ -259,8 +272,8 @@ export async function startService(config: Config): Promise<Service> {
       limits: config.limits,
       trustedProxies: config.trustedProxies,
       endpoints: [...config.pairings.keys()],
-      identify: () => Promise.reject(new Error('not yet')),
-      pairingStates: () => [],
+      identify: (grant) => platform.tenantOf(grant, signalUntil(deadlineIn(config.submitBudget))),
+      pairing: platform,
       version: readVersion(),
       url: () => url,
       logger,

@@ -10,7 +10,8 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { KeyStore } from '../core/key.ts';
 import { MirrorError } from '../core/errors.ts';
 import type { MirrorService } from '../mirror/service.ts';
-import type { EndpointState } from '../platform/lane.ts';
+import type { Channel } from '../platform/channel.ts';
+import type { Pairings } from '../platform/pairing.ts';
 import { type Authenticator, createAuthenticator, type Identify } from './auth.ts';
 import { handleError } from './errors.ts';
 import { createKeyring } from './keyring.ts';
@@ -19,6 +20,7 @@ import { registerDocs, registerOpenapi } from './routes/docs.ts';
 import { registerHealth } from './routes/health.ts';
 import { registerKeys } from './routes/keys.ts';
 import { registerMirrors } from './routes/mirrors.ts';
+import { registerPairing } from './routes/pairing.ts';
 import { registerViews } from './routes/views.ts';
 import { registerWave } from './routes/wave.ts';
 
@@ -38,7 +40,8 @@ export interface AppOptions {
   /** Endpoints of Seqera Platform that may be paired, and who a caller of theirs is. */
   endpoints: readonly string[];
   identify: Identify;
-  pairingStates: () => EndpointState[];
+  /** Takes the sockets of Seqera Platform. */
+  pairing: { pairings: Pairings; channel: Channel };
   limits: LimitSettings;
   /** Addresses and ranges of proxies whose `X-Forwarded-For` counts. */
   trustedProxies: string[];
@@ -121,5 +124,10 @@ export async function createApp(options: AppOptions): Promise<App> {
   registerHealth(app, dependencies);
   registerViews(app, dependencies);
   registerOpenapi(app);
+  await registerPairing(app, {
+    ...options.pairing,
+    mayTry: (request) => limits.mayTry(request),
+    onRefused: (request) => limits.noteRefusal(request),
+  });
   return app;
 }

@@ -56,7 +56,7 @@ export interface Limits {
    */
   login<T>(request: FastifyRequest, login: Login, check: () => Promise<T>): Promise<T>;
   /** For logins that are no tokens of callers. @throws MirrorError `too_many_requests` when none is left. */
-  mayTry(request: FastifyRequest): void;
+  mayTry(request: FastifyRequest): boolean;
   /** Such a login was refused. */
   noteRefusal(request: FastifyRequest): void;
 }
@@ -199,11 +199,7 @@ export function createLimits(
       checks.set(key, promise);
       return promise;
     },
-    mayTry(request) {
-      const address = addressOf(request);
-      const wait = failures.buckets.look(address);
-      if (wait > 0) throw tooMany(failures, wait, `from ${address}`);
-    },
+    mayTry: (request) => failures.buckets.look(addressOf(request)) === 0,
     noteRefusal(request) {
       failures.buckets.take(addressOf(request));
     },

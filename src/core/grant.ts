@@ -31,7 +31,14 @@ export function normalizeEndpoint(text: string): string | undefined {
   return `${url.origin}${url.pathname.replace(/\/+$/, '')}`;
 }
 
-/** What a credential of Seqera Platform holds, decrypted (the packet's `discriminator` is its kind). */
+/** What a credential of Seqera Platform holds, decrypted (the packet's `discriminator` is its kind). All of it is secret. */
 export type PlatformKeys =
-  | { kind: 'container-reg'; userName: string; password: string; registry?: string }
+  | {
+      kind: 'container-reg';
+      /** On Amazon ECR an access key or the ARN of a role. */
+      userName: string;
+      /** On Amazon ECR a secret key or an external id; empty where a role has none. */
+      password: string;
+      registry?: string;
+    }
   | { kind: 'aws'; accessKey?: string; secretKey?: string; assumeRoleArn?: string; externalId?: string };

@@ -1,9 +1,9 @@
 import { hash } from 'node:crypto';
-import { request } from 'undici';
 import { MirrorError } from '../core/errors.ts';
 import type { Dispatchers } from '../lib/http.ts';
 import { beforeEnd, createLeases } from '../lib/lease.ts';
 import { classifyAwsError } from './aws-errors.ts';
+import { createHandler } from './aws-handler.ts';
 
 /** As whom AWS is asked. */
 export interface AwsIdentity {
@@ -52,14 +52,10 @@ export function fingerprint({ keys, role }: AwsIdentity, ...more: string[]): str
  * The identity that a caller's credential stands for. The service's own identity only ever assumes a role for a caller
  * when an external id goes with it, and never one of `reserved`: the ARN of a role is no secret, and whoever knows
  * one could have us use it (AWS IAM, "The confused deputy problem").
- * @param reserved roles that the configuration keeps for others than this caller.
+ * @param reserved roles that the configuration keeps for its own entries.
  * @throws MirrorError `credentials_rejected`.
  */
-export function identityOfCaller(
-  given: CallerKeys,
-  host: string,
-  reserved: ReadonlySet<string>,
-): AwsIdentity {
+export function identityOfCaller(given: CallerKeys, host: string, reserved: readonly string[]): AwsIdentity {
   const { accessKey, secretKey, assumeRoleArn: arn, externalId } = given;
   const refuse = (why: string, remedy: string) =>
     new MirrorError('credentials_rejected', `The AWS credential for ${host} ${why}.`, { remedy });
@@ -81,7 +77,7 @@ export function identityOfCaller(
       'names a role without an external id, which Dray needs so that nobody can use a role that is not theirs',
       "Put an external id into the role's trust policy (sts:ExternalId) and into the credential.",
     );
-  if (!keys && reserved.has(arn))
+  if (!keys && reserved.some((role) => role.toLowerCase() === arn.toLowerCase()))
     throw refuse('names a role that is not for its callers', 'Use a role of your own.');
   return { ...(keys && { keys }), role: { arn, ...(externalId && { externalId }) } };
 }
@@ -149,53 +145,4 @@ export function createAws(dispatchers: Dispatchers): Aws {
       return { ...plain({}, region), credentials };
     },
   };
-}
-
-/** A request as the SDK hands it to its transport (smithy, HttpRequest). */
-interface SdkRequest {
-  protocol: string;
-  hostname: string;
-  port?: number;
-  path: string;
-  query: Record<string, string | string[] | null>;
-  method: 'GET' | 'HEAD' | 'POST' | 'PUT';
-  headers: Record<string, string>;
-  body?: string | Uint8Array;
-}
-
-/** The SDK's transport over our own connections: it knows neither HTTPS_PROXY nor the system's CAs by itself. */
-function createHandler(dispatchers: Dispatchers): Record<string, unknown> {
-  return {
-    metadata: { handlerProtocol: 'http/1.1' },
-    async handle(sent: SdkRequest, { abortSignal }: { abortSignal?: AbortSignal } = {}) {
-      const { protocol, hostname, port, path, method, headers, body = '' } = sent;
-      const url = new URL(`${protocol}//${hostname}${port ? `:${port}` : ''}${path}${queryOf(sent)}`);
-      const answer = await request(url, {
-        ...{ method, headers, body: body.length > 0 ? body : null },
-        ...(abortSignal && { signal: abortSignal }),
-        dispatcher: dispatchers.for(url, url.host),
-      });
-      const flat = Object.entries(answer.headers).map(([name, value]) => [
-        name,
-        [value ?? ''].flat().join(', '),
-      ]);
-      return {
-        response: {
-          statusCode: answer.statusCode,
-          headers: Object.fromEntries(flat) as object,
-          body: answer.body,
-        },
-      };
-    },
-    updateHttpClientConfig: () => undefined,
-    httpHandlerConfigs: () => ({}),
-    destroy: () => undefined,
-  };
-}
-
-function queryOf({ query }: SdkRequest): string {
-  const pairs = Object.entries(query).flatMap(([name, value]) =>
-    [value ?? ''].flat().map((one) => `${encodeURIComponent(name)}=${encodeURIComponent(one)}`),
-  );
-  return pairs.length > 0 ? `?${pairs.join('&')}` : '';
 }

@@ -4,7 +4,8 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { describeKeychain } from '../../test/conformance/keychain.ts';
 import { startAws, type TestAws } from '../../test/fixtures/aws.ts';
-import { freePort } from '../../test/fixtures/registry.ts';
+import { startNameProxy } from '../../test/fixtures/name-proxy.ts';
+import { freePort, makeCertificate } from '../../test/fixtures/registry.ts';
 import { MirrorError } from '../core/errors.ts';
 import { isLoopback } from '../core/reference.ts';
 import { allowAll } from '../lib/address.ts';
@@ -22,7 +23,7 @@ let aws: TestAws;
 let ecr: Ecr;
 let mine: AwsIdentity;
 
-const create = (ecrSettings: object = {}, reservedRoles = new Set<string>()) =>
+const create = (ecrSettings: object = {}, reservedRoles: string[] = []) =>
   createEcr({ settings: settings.parse({ ecr: ecrSettings }).ecr, dispatchers, reservedRoles });
 
 /** The environment that the SDK finds its endpoints and the ambient identity in. */
@@ -170,6 +171,35 @@ describe('a login', () => {
   });
 });
 
+it("AWS is reached by its own names, through the operator's proxy, with the CAs of the configuration", async () => {
+  const folder = await mkdtemp(join(tmpdir(), 'dray-ecr-'));
+  const names = ['sts.eu-west-1', 'api.ecr.eu-west-1', 'api.ecr-public.us-east-1'].map(
+    (name) => `${name}.amazonaws.com`,
+  );
+  const tls = makeCertificate(
+    folder,
+    names.map((name) => `DNS:${name}`),
+  );
+  const behind = await startAws({ tls });
+  const proxy = await startNameProxy(
+    Object.fromEntries(names.map((name) => [name, new URL(behind.url).host])),
+  );
+  const proxied = createDispatchers({
+    hosts: new Map(names.map((name) => [name, { ca: tls.ca }])),
+    policy: allowAll,
+    proxy: { https: proxy.url },
+    isLocal: isLoopback,
+  });
+  for (const name of Object.keys(aws.env)) vi.stubEnv(name, undefined);
+  const own = createEcr({ settings: settings.parse({}).ecr, dispatchers: proxied });
+  const identity = { keys: behind.user, role: behind.role };
+  expect(await own.login(identity, host, signal)).toMatchObject({ username: 'AWS' });
+  expect(await own.login({ keys: behind.user }, 'public.ecr.aws', signal)).toMatchObject({ username: 'AWS' });
+  expect(proxy.seen).toEqual(names.map((name) => `${name}:443`));
+  await Promise.all([proxied.close(), proxy.stop(), behind.stop()]);
+  await rm(folder, { recursive: true });
+});
+
 describe('a credential of a caller', () => {
   const arn = 'arn:aws:iam::123456789012:role/ours';
   it.each([
@@ -179,7 +209,7 @@ describe('a credential of a caller', () => {
     ['half a key', { accessKey: 'AKIA1' }, 'one of access key and secret key'],
     ['nothing', {}, 'neither keys nor a role'],
   ])('that has %s is refused', (_, given, why) => {
-    const work = () => create({}, new Set([arn])).identityOf(given, host);
+    const work = () => create({}, [arn]).identityOf(given, host);
     expect(work).toThrow(why);
     expect(work).toThrow(expect.objectContaining({ code: 'credentials_rejected' }) as Error);
   });

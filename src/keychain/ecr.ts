@@ -66,8 +66,8 @@ export interface Ecr {
 export interface EcrOptions {
   settings: Settings['ecr'];
   dispatchers: Dispatchers;
-  /** Roles that callers must not name: those of dray.yaml that are not shared. */
-  reservedRoles?: ReadonlySet<string>;
+  /** Roles that callers must not name: those of dray.yaml, which are used for its own entries only. */
+  reservedRoles?: readonly string[];
 }
 
 /** A login is about 3 kB. */
@@ -78,7 +78,7 @@ const repositoryAge = 5 * 60_000;
 /** Of nothing; asked for where only the answer "there is no such repository" matters. */
 const emptyDigest = `sha256:${createHash('sha256').digest('hex')}`;
 
-export function createEcr({ settings, dispatchers, reservedRoles = new Set() }: EcrOptions): Ecr {
+export function createEcr({ settings, dispatchers, reservedRoles = [] }: EcrOptions): Ecr {
   const aws = createAws(dispatchers);
   const logins = createLeases<Credential>({ limit: loginLimit, patience: awsPatience });
   const repositories = createLeases<boolean>({ limit: repositoryLimit, patience: awsPatience });
@@ -92,15 +92,32 @@ export function createEcr({ settings, dispatchers, reservedRoles = new Set() }: 
     return named.public ? openPublic(options) : openPrivate(options, named, settings);
   }
 
-  /** Runs one call and says what its failure means. */
+  /** Makes one call and says what its failure means. */
   async function ask<T>(api: EcrApi, action: string, subject: string, work: () => Promise<T>): Promise<T> {
     try {
       return await work();
     } catch (error) {
-      throw isMissing(error) || isThere(error)
-        ? error
-        : classifyAwsError(error, { action: `${api.service}:${action}`, subject });
+      throw classifyAwsError(error, { action: `${api.service}:${action}`, subject });
     }
+  }
+
+  /** The same, of a call that has one failure which is an answer: false. */
+  async function askWhether(
+    api: EcrApi,
+    action: string,
+    subject: string,
+    isNo: (error: unknown) => boolean,
+    work: () => Promise<unknown>,
+  ): Promise<boolean> {
+    return ask(api, action, subject, async () => {
+      try {
+        await work();
+        return true;
+      } catch (error) {
+        if (isNo(error)) return false;
+        throw error;
+      }
+    });
   }
 
   async function fetchLogin(identity: AwsIdentity, host: string, signal: AbortSignal) {
@@ -122,20 +139,15 @@ export function createEcr({ settings, dispatchers, reservedRoles = new Set() }: 
    * but must be to ask for layers, which tells as well.
    */
   async function exists(api: EcrApi, path: string, subject: string, signal: AbortSignal): Promise<boolean> {
-    const there = async (action: string, work: () => Promise<unknown>): Promise<boolean> => {
-      try {
-        await ask(api, action, subject, work);
-        return true;
-      } catch (error) {
-        if (isMissing(error)) return false;
-        throw error;
-      }
-    };
     try {
-      return await there('DescribeRepositories', () => api.describe(path, signal));
+      return await askWhether(api, 'DescribeRepositories', subject, isMissing, () =>
+        api.describe(path, signal),
+      );
     } catch (error) {
       if (!(error instanceof MirrorError) || error.code !== 'denied') throw error;
-      return there('BatchCheckLayerAvailability', () => api.askForLayer(path, emptyDigest, signal));
+      return askWhether(api, 'BatchCheckLayerAvailability', subject, isMissing, () =>
+        api.askForLayer(path, emptyDigest, signal),
+      );
     }
   }
 
@@ -154,13 +166,11 @@ export function createEcr({ settings, dispatchers, reservedRoles = new Set() }: 
               remedy: 'Create the repository, or set `ecr.create: true` in dray.yaml.',
             },
           );
-        await ask(api, 'CreateRepository', subject, () => api.create(path, signal)).then(
-          () => void (settings.lifecyclePolicy !== undefined && unfinished.add(subject)),
-          (error: unknown) => {
-            // Somebody else was faster; how they want it is their business.
-            if (!isThere(error)) throw error;
-          },
+        // If somebody else was faster, how they want it is their business.
+        const made = await askWhether(api, 'CreateRepository', subject, isThere, () =>
+          api.create(path, signal),
         );
+        if (made && api.putPolicy && settings.lifecyclePolicy !== undefined) unfinished.add(subject);
       }
       if (!unfinished.has(subject)) return;
       const policy = await readFile(settings.lifecyclePolicy ?? '', 'utf8');

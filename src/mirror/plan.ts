@@ -29,7 +29,9 @@ export async function planRoute(route: Route, looks: Looks, deadline: number): P
   // Both registries are asked side by side; what the source says counts first, its failures too.
   const ahead = looks.look(pinned(target), 'target', deadline);
   ahead.catch(() => undefined);
-  const found = await looks.look(pinned(source), 'source', deadline);
+  let found = await looks.look(pinned(source), 'source', deadline);
+  // What was missing a moment ago, perhaps as a target, may have come.
+  if (!found.digest && found.at < asked) found = await looks.lookAgain(pinned(source), 'source', deadline);
   const { digest } = found;
   if (!digest)
     throw new MirrorError('manifest_unknown', `${formatReference(source)} does not exist at its registry.`, {

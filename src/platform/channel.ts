@@ -122,7 +122,6 @@ export function createChannel({ pairings, onError, onGone, timings: over }: Chan
     check: (endpoint) => void laneOf(endpoint),
     async open(endpoint, socket) {
       const lane = laneOf(endpoint);
-      if (closed || lane.count >= socketLimit) return socket.close(1013, 'There are too many sockets.');
       const line = createLine({
         socket,
         timings,
@@ -133,6 +132,7 @@ export function createChannel({ pairings, onError, onGone, timings: over }: Chan
         },
         onError,
       });
+      if (closed || lane.count >= socketLimit) return line.close(1013, 'There are too many sockets.');
       lane.reserve(line);
       try {
         const pair = await pairings.present(endpoint);

@@ -1,7 +1,7 @@
 import { hash } from 'node:crypto';
 import type { z } from 'zod';
 import { asMirrorError, MirrorError } from '../core/errors.ts';
-import type { Grant } from '../core/grant.ts';
+import type { Grant, PlatformKeys } from '../core/grant.ts';
 import { createMemo, type Memo } from '../lib/memo.ts';
 import {
   answers,
@@ -12,7 +12,7 @@ import {
   type RegistryCredential,
 } from './answers.ts';
 import type { Channel, ChannelAnswer, ChannelRequest } from './channel.ts';
-import { openPacket, type PlainKeys } from './packet.ts';
+import { openPacket } from './packet.ts';
 import type { Pairings } from './pairing.ts';
 import { hashGrant, type PlatformTokens, tokenLimit } from './tokens.ts';
 
@@ -26,7 +26,7 @@ export interface Platform {
   /** The container registry credentials of the caller's workspace; known for a minute, or for the whole run. */
   credentials(grant: Grant, signal: AbortSignal): Promise<RegistryCredential[]>;
   /** What a credential holds; known as long. @throws MirrorError `credential_unreadable` too. */
-  keys(grant: Grant, credentialId: string, signal: AbortSignal): Promise<PlainKeys>;
+  keys(grant: Grant, credentialId: string, signal: AbortSignal): Promise<PlatformKeys>;
   /** The AWS credential with which the caller's run was launched; undefined without a run, or on another cloud. */
   launchCredential(grant: Grant, signal: AbortSignal): Promise<string | undefined>;
 }
@@ -47,7 +47,7 @@ type User = { id: number } | { refused: MirrorError };
 export function createPlatform({ channel, pairings, tokens }: PlatformOptions): Platform {
   const users = createMemo<User>(limits.users);
   const lists = createMemo<RegistryCredential[]>(limits.credentials);
-  const secrets = createMemo<PlainKeys>(limits.credentials);
+  const secrets = createMemo<PlatformKeys>(limits.credentials);
   const launches = createMemo<string | undefined>(limits.credentials);
   // Those who ask for the same thing share one call, which none of them may stop; the channel has a limit of its own.
   const unstopped = new AbortController().signal;
@@ -115,7 +115,7 @@ export function createPlatform({ channel, pairings, tokens }: PlatformOptions): 
     }
   }
 
-  async function fetchKeys(grant: Grant, id: string): Promise<PlainKeys> {
+  async function fetchKeys(grant: Grant, id: string): Promise<PlatformKeys> {
     const { endpoint } = grant;
     const shown = `Credential ${id.replace(/[^\x21-\x7e]/g, '').slice(0, 100)}`;
     if (!idPattern.test(id)) throw new MirrorError('credential_unreadable', `${shown} has no proper id.`);

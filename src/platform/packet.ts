@@ -10,24 +10,7 @@ import {
 import { promisify } from 'node:util';
 import { z } from 'zod';
 import { MirrorError } from '../core/errors.ts';
-
-/** What a credential of Seqera Platform holds. All of it is secret. */
-export type PlainKeys =
-  | {
-      kind: 'container-reg';
-      /** On Amazon ECR an access key or the ARN of a role. */
-      userName: string;
-      /** On Amazon ECR a secret key or an external id; empty where a role has none. */
-      password: string;
-      registry?: string;
-    }
-  | {
-      kind: 'aws';
-      accessKey?: string;
-      secretKey?: string;
-      assumeRoleArn?: string;
-      externalId?: string;
-    };
+import type { PlatformKeys } from '../core/grant.ts';
 
 /** Characters. The largest password in use is a service-account key in JSON, of some 3 kB. */
 const packetLimit = 64 * 1024;
@@ -70,7 +53,7 @@ const plainKeys = z.discriminatedUnion('discriminator', [
  * on every packet takes all the steps: a session key that is none is replaced by a random one.
  * @throws MirrorError `credential_unreadable`, always the same; nothing else, whatever the packet is.
  */
-export function openPacket(packet: string, privateKey: KeyObject): PlainKeys {
+export function openPacket(packet: string, privateKey: KeyObject): PlatformKeys {
   const [version, mode, key, data, ...more] = packet.length > packetLimit ? [] : packet.split('\\');
   const sealedKey = fromBase64(key);
   const sealedData = fromBase64(data);
@@ -105,14 +88,14 @@ function openData(sealed: Buffer, sessionKey: Buffer): { text: Buffer; padded: b
   return { text: plain.subarray(0, wrong ? plain.length : plain.length - count), padded: wrong === 0 };
 }
 
-function parse(bytes: Buffer): PlainKeys | undefined {
+function parse(bytes: Buffer): PlatformKeys | undefined {
   try {
     const text = new TextDecoder('utf-8', { fatal: true }).decode(bytes);
     const parsed = plainKeys.safeParse(JSON.parse(text));
     if (!parsed.success) return undefined;
     const { discriminator, ...members } = parsed.data;
     const given = Object.entries(members).filter(([, value]) => value !== undefined);
-    return { kind: discriminator, ...Object.fromEntries(given) } as PlainKeys;
+    return { kind: discriminator, ...Object.fromEntries(given) } as PlatformKeys;
   } catch {
     return undefined;
   }

@@ -59,7 +59,7 @@ export interface PairingsOptions {
 }
 
 /** The one service that pairs with a Wave server; it is Platform's old name. */
-const service = 'tower';
+export const service = 'tower';
 
 const day = 24 * 3600 * 1000;
 /** Milliseconds. Wave's pairs live as long: `wave.pairing-key.lease` and `duration`. */

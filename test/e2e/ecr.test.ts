@@ -30,8 +30,6 @@ beforeAll(async () => {
 dockerConfig: false
 logLevel: trace
 copies: 10
-# What was missing as a target a moment ago is a source in the next test.
-freshness: 0
 registries:
   - {host: ${ecr(byRole)}, login: aws, role: "${aws.role.arn}", externalId: ${aws.role.externalId}, ca: ${registry.caFile}}
   - {host: ${ecr(byKeys)}, username: ${aws.user.accessKey}, password: {env: SECRET_KEY}, ca: ${registry.caFile}}

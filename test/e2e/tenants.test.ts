@@ -110,7 +110,7 @@ describe('tenants', () => {
     // Looked into at all: each of them says what it is about.
     expect(open.filter((text) => text.includes('team/image')).length).toBeGreaterThanOrEqual(4);
     for (const text of open)
-      expect(text).not.toMatch(/ann-of-ten|platform\.example|workspace|writer|Copying|"logs"/i);
+      expect(text).not.toMatch(/ann-of-ten|platform\.example|workspace|writer|Copying|"logs"/);
   });
 
   it('share a copy when each may make it', async () => {

@@ -7,14 +7,14 @@ const serviceInfo = z.object({ serviceInfo: z.object({ version: z.string(), comm
 /** What watches the service asks these, however often it likes. */
 const config = { limit: 'none' } as const;
 
-export function registerHealth(app: App, { version, pairingStates }: Dependencies): void {
+export function registerHealth(app: App, { version, pairing }: Dependencies): void {
   app.get(
     '/health',
     { config, schema: { tags: ['Service'], summary: 'Whether it serves', response: { 200: health } } },
     (): Health => ({
       status: 'ok',
       version: version.version,
-      pairings: pairingStates().map(({ endpoint, state, since, lastError }) => ({
+      pairings: pairing.channel.states().map(({ endpoint, state, since, lastError }) => ({
         endpoint,
         state,
         since: since.toISOString(),
