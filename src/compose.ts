@@ -317,6 +317,11 @@ function explainListen(error: unknown, { host, port }: Config): unknown {
   return fault === undefined ? error : new ConfigError(fault);
 }
 
+/** Whether there are keys to open without a service: reading must not make a database. */
+export function hasKeys({ databaseUrl, dataDir }: Config): boolean {
+  return databaseUrl !== undefined || existsSync(join(dataDir, 'db'));
+}
+
 /** Opens the keys without a service: refused while one runs on the same data folder. */
 export async function openKeys(config: Config): Promise<{ keys: KeyStore; close(): Promise<void> }> {
   const [{ openDatabase }, { createKeyStore }] = await Promise.all([

@@ -55,7 +55,23 @@ describe('loadConfig', () => {
     ['', { DRAY_PORT: 'abc' }, ['DRAY_PORT', '9090']],
     ['', { DRAY_URL: 'nonsense' }, ['DRAY_URL', 'https://']],
     ['', { DRAY_DATABASE_URL: 'mysql://x' }, ['DRAY_DATABASE_URL', 'postgres://']],
-    ['prot: 1', {}, ['unknown setting "prot"']],
+    ['prot: 1', {}, ['unknown setting "prot"', 'Did you mean "port"?']],
+    ['nonsense: 1', {}, ['unknown setting "nonsense"', 'dray.schema.json lists all']],
+    ['limits: {submits: {}}', {}, ['limits (in', '"submits"', 'Did you mean "submit"?']],
+    ['registries: [{host: q.io, user: a}]', {}, ['registries[0]', 'unknown setting "user"']],
+    ['registries: [{host: q.io, usernam: a}]', {}, ['registries[0]', 'Did you mean "username"?']],
+    ['registries: [{host: q.io, password: {env: A, fiel: b}}]', {}, ['Did you mean "file"?']],
+    ['port: abc', {}, ['port', 'must be a number, not text']],
+    ['port: 80.5', {}, ['port', 'must be a whole number. Give']],
+    ['port:', {}, ['port', 'is empty, and must be a number']],
+    ['copies: [1]', {}, ['must be a number, not a list']],
+    ['copies: 0', {}, ['must be at least 1']],
+    ['submitBudget: 301', {}, ['must be at most 300']],
+    ['skopeo: {path: ""}', {}, ['skopeo.path', 'must not be empty']],
+    ['overwrite: never', {}, ['must be one of same-origin, always']],
+    ['limits: 5', {}, ['limits', 'must be a group of settings, not a number']],
+    ['registries: [{insecure: true}]', {}, ['registries[0].host', 'is missing']],
+    ['dockerConfig: true', {}, ['dockerConfig', 'is in none of the forms']],
     ['copies: 0\nfreshness: -1', {}, ['copies', 'freshness']],
     ['- 1', {}, ['must hold settings']],
     ['a: [', {}, ['no YAML']],
@@ -81,6 +97,8 @@ describe('loadConfig', () => {
       message = (error as Error).message;
     }
     for (const part of parts) expect(message).toContain(part);
+    // Those are zod's own words.
+    expect(message).not.toMatch(/Invalid|expected|received|>=|<=/);
   });
 
   it('stops when DRAY_CONFIG names no readable file', () => {

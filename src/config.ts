@@ -5,6 +5,8 @@ import { parseDocument } from 'yaml';
 import { z } from 'zod';
 import { normalizeEndpoint } from './core/grant.ts';
 import { parseRegistry } from './core/reference.ts';
+import { closest } from './lib/closest.ts';
+import { describeFault } from './lib/fault.ts';
 import type { ProxySettings } from './lib/http.ts';
 import { type RegistryEntry, type Secret, type Settings, settings } from './settings.ts';
 
@@ -68,7 +70,7 @@ export function loadConfig(env: NodeJS.ProcessEnv = process.env, cwd: string = p
     values[key] = number && /^[0-9]+$/.test(value) ? Number(value) : value;
     names.set(key, name);
   }
-  const parsed = settings.safeParse(values);
+  const parsed = settings.safeParse(values, { error: describeFault });
   if (!parsed.success)
     throw new ConfigError(parsed.error.issues.map((issue) => explain(issue, names, path)).join('\n'));
   const config = parsed.data;
@@ -157,9 +159,36 @@ function explain(issue: z.core.$ZodIssue, names: Map<string, string>, path: stri
   );
   const variable = others.length === 0 ? names.get(String(first)) : undefined;
   const shown = variable ?? (setting ? `${setting} (in ${path})` : path);
-  if (issue.code === 'unrecognized_keys')
-    return `${shown}: unknown setting ${issue.keys.map((key) => `"${key}"`).join(', ')}. Remove it or correct its name; dray.schema.json lists all.`;
+  if (issue.code === 'unrecognized_keys') {
+    const known = namesAt(issue.path);
+    const meant = issue.keys.flatMap((key) => closest(key, known) ?? []);
+    const advice =
+      meant.length > 0
+        ? `Did you mean ${meant.map((name) => `"${name}"`).join(', ')}?`
+        : 'Remove it or correct its name; dray.schema.json lists all.';
+    return `${shown}: unknown setting ${issue.keys.map((key) => `"${key}"`).join(', ')}. ${advice}`;
+  }
   return `${shown}: ${issue.message}. ${hintFor(String(first), setting)}`;
+}
+
+interface JsonSchema {
+  properties?: Record<string, JsonSchema>;
+  items?: JsonSchema;
+  anyOf?: JsonSchema[];
+}
+
+/** The names of the settings that may stand at a place in the file. */
+function namesAt(path: readonly PropertyKey[]): string[] {
+  const all = (schemas: JsonSchema[]): JsonSchema[] =>
+    schemas.flatMap((schema) => [schema, ...all(schema.anyOf ?? [])]);
+  let schemas = all([configJsonSchema()]);
+  for (const part of path)
+    schemas = all(
+      schemas.flatMap(({ properties, items }) =>
+        typeof part === 'number' ? (items ?? []) : (properties?.[String(part)] ?? []),
+      ),
+    );
+  return schemas.flatMap(({ properties = {} }) => Object.keys(properties));
 }
 
 function hintFor(first: string, setting: string): string {

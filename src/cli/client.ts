@@ -150,10 +150,12 @@ async function refusal(answer: Response, withoutKey: boolean): Promise<MirrorErr
           'Set DRAY_API_KEY to a key, or TOWER_ACCESS_TOKEN to a token of the Seqera Platform that the service works with, or run this where the service was started: its first key is in .dray/api-key there.',
       },
     );
+  const wait = answer.headers.get('retry-after');
   const known = code !== undefined && Object.hasOwn(catalogue, code) ? (code as ErrorCode) : 'internal';
   return new MirrorError(known, remedy ? message.replace(` ${remedy}`, '') : message, {
     ...(side && { side }),
     ...(remedy !== undefined && { remedy }),
-    retryable: answer.status === 503,
+    ...(wait !== null && { retryAfter: Number(wait) }),
+    retryable: answer.status === 503 || answer.status === 429,
   });
 }

@@ -13,6 +13,8 @@ export interface Row {
   id?: string;
   progress?: Progress;
   failure?: FailureView;
+  /** Why nobody watches it any more, though it goes on. */
+  note?: string;
   /** performance.now() when it was asked for, and when it ended. */
   startedAt: number;
   endedAt?: number;
@@ -60,7 +62,7 @@ async function createLiveView({ stdout, stderr }: Context): Promise<View> {
   const { createLogUpdate } = await import('log-update');
   const draw = createLogUpdate(stdout);
   const running = new Map<string, Row>();
-  const failed = new Map<string, Row>();
+  const left = new Map<string, Row>();
   const redraw = () => {
     const lines = [...running.values()].map((row) => describe(row, stdout));
     // What does not fit would scroll away and could not be drawn over.
@@ -73,7 +75,7 @@ async function createLiveView({ stdout, stderr }: Context): Promise<View> {
     show(row) {
       if (row.endedAt === undefined) return void running.set(row.image, row);
       running.delete(row.image);
-      if (row.failure) failed.set(row.image, row);
+      if (row.failure || row.note) left.set(row.image, row);
       draw.persist(describe(row, stdout));
       redraw();
     },
@@ -81,7 +83,7 @@ async function createLiveView({ stdout, stderr }: Context): Promise<View> {
       clearInterval(timer);
       draw.clear();
       draw.done();
-      for (const row of failed.values()) stderr.write(explain(row, stderr));
+      for (const row of left.values()) stderr.write(explain(row, stderr));
     },
   };
 }
@@ -90,6 +92,7 @@ function createPlainView({ stdout, stderr }: Context): View {
   const last = new Map<string, string>();
   return {
     show(row) {
+      if (row.note && row.endedAt !== undefined) stderr.write(explain(row, stderr));
       if (row.state === 'waiting' || last.get(row.image) === row.state) return;
       last.set(row.image, row.state);
       stdout.write(`${describe(row, stdout)}\n`);
@@ -111,6 +114,7 @@ function describe(row: Row, stream: NodeJS.WriteStream): string {
   return `${paint(stream, colours[state], marks[state])} ${shorten(name, width)}  ${paint(stream, colours[state], facts)}`;
 }
 
-function explain({ image, failure }: Row, stream: NodeJS.WriteStream): string {
+function explain({ image, failure, note }: Row, stream: NodeJS.WriteStream): string {
+  if (note) return `${paint(stream, 'yellow', '!')} ${image}\n${indent(note)}\n`;
   return failure ? `${paint(stream, 'red', '✗')} ${image}\n${indent(formatFailure(failure))}\n` : '';
 }

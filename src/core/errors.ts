@@ -113,6 +113,10 @@ export const catalogue = {
   copy_failed: { retryable: true, remedy: "Read the mirror's log." },
   time_limit: { retryable: false, remedy: 'Raise skopeo.timeLimit in dray.yaml, or check the network.' },
   cancelled: { retryable: false, remedy: 'Submit it again when it is wanted.' },
+  logins_unreadable: {
+    retryable: false,
+    remedy: 'Mend the file, log in again with `docker login`, or set `dockerConfig: false` in dray.yaml.',
+  },
   disk_full: { retryable: true, remedy: "Free space on the disk of Dray's data folder." },
   database_unavailable: {
     retryable: true,

@@ -3,7 +3,7 @@ import type { Credential } from '../core/credential.ts';
 import { MirrorError } from '../core/errors.ts';
 import { run } from '../lib/spawn.ts';
 import type { Keychain } from './keychain.ts';
-import { bestMatch } from './match.ts';
+import { bestMatch, hostOf } from './match.ts';
 
 interface AuthEntry {
   auth?: unknown;
@@ -27,7 +27,8 @@ const helperLimit = 10_000;
 /**
  * The logins of a Docker `config.json`, its credential helpers and its store included. The file is read again
  * when it changes. A missing file has no logins.
- * @throws MirrorError `credentials_rejected` that names the file, or the helper, but nothing that is in it.
+ * @throws MirrorError `logins_unreadable` that names the file, `credentials_rejected` that names the helper, but
+ * nothing that is in it.
  */
 export function createDockerConfigKeychain(path: string, env: Record<string, string>): Keychain {
   let cached: { stamp: string; config: DockerConfig } | undefined;
@@ -57,6 +58,13 @@ export function createDockerConfigKeychain(path: string, env: Record<string, str
   };
 }
 
+/** The hosts that the file has a login for, or a helper of their own. @throws MirrorError `logins_unreadable`. */
+export async function listDockerHosts(path: string): Promise<string[]> {
+  const text = await readFile(path, 'utf8').catch(() => '{}');
+  const { auths, credHelpers } = readConfig(text, path);
+  return [...new Set([...Object.keys(auths), ...Object.keys(credHelpers)].map(hostOf))];
+}
+
 function readConfig(text: string, path: string): DockerConfig {
   let parsed: unknown;
   try {
@@ -75,9 +83,7 @@ function objectOr<T>(value: unknown): Record<string, T> {
 }
 
 function unreadable(path: string): MirrorError {
-  return new MirrorError('credentials_rejected', `${path} is no Docker configuration file.`, {
-    remedy: 'Mend the file, log in again with `docker login`, or set `dockerConfig: false`.',
-  });
+  return new MirrorError('logins_unreadable', `${path} is no Docker configuration file.`);
 }
 
 function fromEntry(entry: AuthEntry | undefined, path: string): Credential | undefined {

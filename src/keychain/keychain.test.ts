@@ -120,7 +120,7 @@ describe('docker config', () => {
     await helper('failing', 'echo s3cr3t; exit 3');
     const error = await ask(config, 'quay.io').catch((reason: unknown) => reason as Error);
     expect(error).toMatchObject({
-      code: 'credentials_rejected',
+      code: culprit === 'config.json' ? 'logins_unreadable' : 'credentials_rejected',
       message: expect.stringContaining(culprit) as string,
     });
     expect(JSON.stringify(error) + (error as Error).message).not.toContain('s3cr3t');

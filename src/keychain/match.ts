@@ -21,6 +21,11 @@ export function bestMatch<T>(
   return undefined;
 }
 
+/** The host of such a key. */
+export function hostOf(key: string): string {
+  return normalize(key).split('/')[0] ?? '';
+}
+
 function normalize(key: string): string {
   const bare = key
     .trim()

@@ -1,12 +1,13 @@
 import { asMirrorError, type ErrorCode, type Side } from '../core/errors.ts';
 
-/** What fails before any registry is asked is on neither side. */
+/** What fails before any registry is asked, and not because of one, is on neither side. */
 const sideless = new Set<ErrorCode>([
   'platform_unavailable',
   'unpaired_endpoint',
   'unauthenticated',
   'forbidden',
   'grant_lost',
+  'logins_unreadable',
   'internal',
 ]);
 

@@ -280,7 +280,8 @@ describe('dray keys', () => {
     expect((await run(['keys', 'revoke', id], served)).code).toBe(0);
     expect((await run(['list'], env)).stderr).toContain('The key is not accepted.');
     expect(await listed()).toMatch(new RegExp(`${id} .* revoked`));
-    expect((await run(['keys', 'revoke', 'key-0'], served)).code).toBe(1);
+    const unknown = await run(['keys', 'revoke', 'pipeline 7'], served);
+    expect(unknown).toMatchObject({ code: 1, stderr: expect.stringContaining('`dray keys list`') as string });
   });
 
   it('works on the data folder while no service runs', async () => {
@@ -289,7 +290,9 @@ describe('dray keys', () => {
     const made = JSON.parse(stdout) as { id: string; admin: boolean };
     expect(made.admin).toBe(true);
     expect((await run(['keys', 'list'], env)).stdout).toContain(made.id);
-    expect((await run(['keys', 'revoke', 'key-0'], env)).stderr).toContain('There is no key key-0');
+    expect((await run(['keys', 'revoke', 'first'], env)).stderr).toMatch(
+      /no key with the id first[\s\S]*by their id, not by their name: see `dray keys list`/,
+    );
   });
 });
 
@@ -322,6 +325,10 @@ describe('wrong use', () => {
   it.each([
     [['mirror', 'a'], 64, '--to'],
     [['nonsense'], 64, 'unknown command'],
+    [['mirorr', 'a'], 64, 'Did you mean mirror?'],
+    [['keys', 'lst'], 64, 'Did you mean list?'],
+    [['mirror', 'a', '--to', 'b', '--dryrun'], 64, 'Did you mean --dry-run?'],
+    [['keys', 'create', 'a', '--admni'], 64, 'Did you mean --admin?'],
     [['list', '-n', '0'], 64, 'from 1 on'],
     [['list', '--state', 'x'], 64, 'Allowed choices'],
     [['status', 'mr-1'], 1, 'No service runs'],

@@ -29,7 +29,7 @@ export function doctorCommand(context: Context, done: (status: ExitStatus) => vo
     .summary('check that everything is in place')
     .description(
       'Checks Skopeo, the service, the disk, the clock, and that each registry answers and accepts the login that Dray ' +
-        'has for it: those of dray.yaml and those named here.',
+        'has for it: those of dray.yaml, those that Docker has a login for, and those named here.',
     )
     .argument('[registry...]', 'more registries to look at, such as quay.io')
     .option('--json', 'print one JSON document a finding')
@@ -45,25 +45,33 @@ async function doctor(
   options: ServiceOptions & { json?: true },
 ): Promise<ExitStatus> {
   const config = context.config();
-  const hosts = new Set([
+  const named = [
     ...config.registries.map(({ host }) => host),
     ...registries.map((each) => parseRegistry(each)),
-  ]);
+  ];
+  const docker = await listDockerLogins(config);
+  const hosts = new Set([...named, ...docker.hosts]);
   const checks = [
     checkSkopeo(config),
     checkService(context, options),
     checkDisk(config),
+    ...docker.findings,
     ...(await checkRegistries(config, [...hosts], context.signal)),
   ];
   let bad = false;
   for (const check of checks)
-    for (const finding of await check) {
+    for (const found of await check) {
+      // A login that `docker login` left long ago may have run out: that matters to who uses it.
+      const stale = found.state === 'bad' && hosts.has(found.check) && !named.includes(found.check);
+      const finding: Finding = stale ? { ...found, state: 'warn' } : found;
       bad ||= finding.state === 'bad';
       if (options.json) printJson(context, finding);
       else context.stdout.write(format(finding, context.stdout));
     }
   if (hosts.size === 0 && !options.json)
-    context.stdout.write('  No registries are configured; name some to look at them: dray doctor quay.io\n');
+    context.stdout.write(
+      '  There is no login for any registry, in dray.yaml or of Docker; name some to look at them: dray doctor quay.io\n',
+    );
   return bad ? exitStatus.failed : exitStatus.ok;
 }
 
@@ -118,6 +126,19 @@ function aboutPairing({ endpoint, state, since, lastError }: Health['pairings'][
     text: `${endpoint} is not connected, since ${at}${lastError === undefined ? '' : `: ${lastError}`}`,
     remedy: `Check that WAVE_SERVER_URL on its side names this service and reaches it; the service's log has refused pairings.`,
   };
+}
+
+/** The hosts in Docker's configuration, or what is wrong with that. */
+async function listDockerLogins({
+  dockerConfig,
+}: Config): Promise<{ hosts: string[]; findings: Promise<Finding[]>[] }> {
+  if (typeof dockerConfig !== 'string') return { hosts: [], findings: [] };
+  const { listDockerHosts } = await import('../../keychain/docker-config.ts');
+  try {
+    return { hosts: await listDockerHosts(dockerConfig), findings: [] };
+  } catch (error) {
+    return { hosts: [], findings: [Promise.resolve([fromError('logins', error)])] };
+  }
 }
 
 async function checkDisk({ dataDir }: Config): Promise<Finding[]> {

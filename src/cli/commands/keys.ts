@@ -46,7 +46,7 @@ export function keysCommand(context: Context, done: (status: ExitStatus) => void
     });
 
   verb('list', 'list the keys').action(async (options: KeysOptions) => {
-    const all = await withKeys(context, options, (store) => store.list());
+    const all = await withKeys(context, options, (store) => store.list(), 'existing');
     if (options.json) for (const key of all) printJson(context, key);
     else
       context.stdout.write(
@@ -56,7 +56,14 @@ export function keysCommand(context: Context, done: (status: ExitStatus) => void
   });
 
   verb('revoke <id>', 'refuse a key from now on').action(async (id: string, options: KeysOptions) => {
-    const revoked = await withKeys(context, options, (store) => store.revoke(id));
+    const revoked = await withKeys(context, options, (store) => store.revoke(id), 'existing').catch(
+      (error: unknown) => {
+        if (!(error instanceof MirrorError && error.code === 'unknown_id')) throw error;
+        throw new MirrorError('unknown_id', `There is no key with the id ${id}.`, {
+          remedy: 'Keys are revoked by their id, not by their name: see `dray keys list`.',
+        });
+      },
+    );
     if (options.json) printJson(context, revoked);
     else context.stdout.write(`${revoked.id} (${revoked.name}) is revoked.\n`);
     done(exitStatus.ok);
@@ -70,11 +77,15 @@ function rowOf({ id, name, admin, createdAt, lastUsedAt, revokedAt }: KeyRow): s
   return [id, name, admin ? 'admin' : 'user', age(createdAt), used, revokedAt ? 'revoked' : 'good'];
 }
 
-/** Asks the service where one is named or runs; else opens the data folder, which nobody else then may. */
+/**
+ * Asks the service where one is named or runs; else opens the data folder, which nobody else then may.
+ * @param which only a `new` key may make the folder.
+ */
 async function withKeys<T>(
   context: Context,
   options: KeysOptions,
   work: (keys: Keys) => Promise<T>,
+  which: 'existing' | 'new' = 'new',
 ): Promise<T> {
   const service = await locateService(context, options);
   if (service)
@@ -83,8 +94,15 @@ async function withKeys<T>(
       list: async () => (await service.listKeys()).keys,
       revoke: service.revokeKey,
     });
-  const { openKeys } = await import('../../compose.ts');
-  const { keys, close } = await openKeys(context.config());
+  const { hasKeys, openKeys } = await import('../../compose.ts');
+  const config = context.config();
+  if (which === 'existing' && !hasKeys(config))
+    throw new MirrorError(
+      'refused',
+      `No service runs at ${config.host}:${config.port}, and ${config.dataDir} is no data folder of one.`,
+      { remedy: 'Start one with `dray serve`, or name it with --url; or name its folder in DRAY_DATA_DIR.' },
+    );
+  const { keys, close } = await openKeys(config);
   try {
     return await work({
       create: async (name, admin) => {
@@ -94,8 +112,7 @@ async function withKeys<T>(
       list: async () => (await keys.list()).map(toRow),
       revoke: async (id) => {
         const record = await keys.revoke(id);
-        if (!record)
-          throw new MirrorError('unknown_id', `There is no key ${id}.`, { remedy: 'See `dray keys list`.' });
+        if (!record) throw new MirrorError('unknown_id', `There is no key ${id}.`);
         return toRow(record);
       },
     });

@@ -1,12 +1,10 @@
 import { mkdtemp, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { Command } from 'commander';
 import type { Config } from '../../config.ts';
 import { asMirrorError } from '../../core/errors.ts';
 import { formatReference } from '../../core/reference.ts';
-import { deadlineIn, untilDeadline } from '../../mirror/retry.ts';
 import { isAlive } from '../../lib/lock.ts';
 import { inParallel } from '../../lib/parallel.ts';
 import type { MirrorView } from '../../wire/mirror.ts';
@@ -14,6 +12,7 @@ import type { Client } from '../client.ts';
 import { type Context, exitStatus, type ExitStatus, printJson } from '../context.ts';
 import { createView, type Row } from '../live.ts';
 import { locateService, serviceOption, type ServiceOptions } from '../service.ts';
+import { LostSight, watch } from '../watch.ts';
 
 interface MirrorOptions extends ServiceOptions {
   to: string;
@@ -29,20 +28,14 @@ type Run = (image: string, report: (change: Partial<Row>) => void) => Promise<vo
 /** What this command shows of a mirror. */
 type Seen = Pick<MirrorView, 'target' | 'state' | 'phase' | 'progress' | 'failure'>;
 
-/** Seconds for which a service may be away while its mirrors are watched. */
-const patience = 60;
-
 /** How many images are asked for at once; the service itself decides how many it copies. */
 const submits = 16;
-/** Milliseconds between two looks at a mirror: often while it is new, since small images take no longer. */
-const polls = { first: 100, later: 500, until: 3000 };
-
 export function mirrorCommand(context: Context, done: (status: ExitStatus) => void): Command {
   return new Command('mirror')
     .summary('copy images to a registry')
     .description(
       'Copies images to a registry; names, tags and digests stay the same. Uses the named or running service, else does ' +
-        'it by itself.\nExit status 0: everything is there, 75: not yet (--dry-run, --no-wait), 1: something failed.',
+        'it by itself.\nExit status 0: everything is there, 75: not yet (--dry-run, --no-wait, a service that went away), 1: something failed.',
     )
     .argument('<image...>', 'what to mirror, as Docker writes it')
     .requiredOption('--to <target>', 'registry host, or host and path: quay.io, localhost:5000/mirror')
@@ -107,10 +100,11 @@ function toJson({
   id,
   progress,
   failure,
+  note,
   startedAt,
   endedAt = startedAt,
 }: Row): object {
-  return { image, target, state, id, progress, failure, milliseconds: Math.round(endedAt - startedAt) };
+  return { image, target, state, id, progress, failure, note, milliseconds: Math.round(endedAt - startedAt) };
 }
 
 function askService(service: Client, { signal, stderr }: Context, options: MirrorOptions) {
@@ -121,16 +115,18 @@ function askService(service: Client, { signal, stderr }: Context, options: Mirro
     if (options.dryRun || id === undefined) return report({ state: 'missing' });
     report({ state: 'queued' });
     if (!options.wait) return;
-    const started = performance.now();
-    for (;;) {
-      // A service that restarts goes on with its copies, and so do we.
-      const seen = await untilDeadline(deadlineIn(patience), () => service.mirror(id));
-      report(changeOf(seen));
-      if (['done', 'failed', 'cancelled'].includes(seen.state)) break;
-      const young = performance.now() - started < polls.until;
-      await sleep(young ? polls.first : polls.later, undefined, { signal });
+    try {
+      await watch(service, id, (seen) => report(changeOf(seen)), { signal });
+    } catch (error) {
+      if (!(error instanceof LostSight)) throw error;
+      return report({ note: error.message });
     }
-    if (options.verbose) stderr.write(await service.log(id));
+    if (options.verbose)
+      stderr.write(
+        await service
+          .log(id)
+          .catch((error: unknown) => `${image}: no log: ${asMirrorError(error).message}\n`),
+      );
   };
   return { run, close: () => Promise.resolve() };
 }
