@@ -5,15 +5,10 @@ import { join } from 'node:path';
 import { type Config, ConfigError, parseSecretKeys } from './config.ts';
 import { asMirrorError } from './core/errors.ts';
 import { type KeyStore, newKey } from './core/key.ts';
-import { isLoopback } from './core/reference.ts';
 import { probeSkopeo } from './executor/probe.ts';
 import { createProcessExecutor, sweep } from './executor/process.ts';
-import { createAzureKeychain, isAzureHost } from './keychain/acr.ts';
-import { createDockerConfigKeychain } from './keychain/docker-config.ts';
-import { createEcr, createEcrKeychain, type Ecr, ecrHost, identityOfEntry } from './keychain/ecr.ts';
-import { createGoogleKeychain, isGoogleHost } from './keychain/gar.ts';
-import { chain, type Keychain } from './keychain/keychain.ts';
-import { createStaticKeychain } from './keychain/static.ts';
+import { createEcrLogins, createKeychain } from './keychain/installation.ts';
+import { chain } from './keychain/keychain.ts';
 import {
   type AddressPolicy,
   type AddressRules,
@@ -22,7 +17,6 @@ import {
   isLoopbackHost,
 } from './lib/address.ts';
 import type { Guard } from './lib/guard.ts';
-import { createDispatchers, type Dispatchers } from './lib/http.ts';
 import type { Launcher } from './lib/launcher.ts';
 import { createSealer, type Sealer } from './lib/seal.ts';
 import { grantPurpose } from './mirror/decision.ts';
@@ -39,71 +33,9 @@ import { readVersion } from './version.ts';
 // The only place that picks implementations. What only the service needs is imported when the service starts:
 // a command that mirrors by itself must not pay for a web server and a database.
 
-export interface KeychainOptions {
-  /** Only entries that callers of Seqera Platform may use; nothing of Docker's, which are this machine's own. */
-  sharedOnly?: boolean;
-  /** Shared with others that log in to Amazon ECR, so that what one has made or got serves them all. */
-  ecr?: Ecr;
-}
-
-/**
- * The installation's logins.
- * @throws ConfigError for a `login` on a host that is not of that cloud: its token would go to a stranger.
- */
-export function createKeychain(config: Config, { sharedOnly = false, ecr }: KeychainOptions = {}): Keychain {
-  checkLogins(config);
-  const entries = config.registries.filter(({ shared }) => !sharedOnly || shared);
-  // On a host of ECR, user name and password may be AWS keys, which are no login as they are.
-  const plain = entries.filter((entry) => !identityOfEntry(entry, config.passwords.get(entry.host)));
-  const dispatchers = createCloudDispatchers(config);
-  return chain(
-    createStaticKeychain(plain, config.passwords),
-    createEcrKeychain(ecr ?? createEcrLogins(config), entries, config.passwords),
-    createGoogleKeychain(entries, dispatchers),
-    createAzureKeychain(entries, dispatchers),
-    ...(typeof config.dockerConfig === 'string' && !sharedOnly
-      ? [createDockerConfigKeychain(config.dockerConfig, config.childEnv)]
-      : []),
-  );
-}
-
-/** Logins and repositories on Amazon ECR, the callers' own included. Nothing of AWS is loaded before it is used. */
-export function createEcrLogins(config: Config): Ecr {
-  return createEcr({
-    settings: config.ecr,
-    dispatchers: createCloudDispatchers(config),
-    reservedRoles: config.registries.flatMap(({ role }) => role ?? []),
-  });
-}
-
-/** The clouds' APIs: fixed names, which no caller chooses, through the operator's proxy. */
-function createCloudDispatchers(config: Config): Dispatchers {
-  return createDispatchers({
-    hosts: hostsOf(config),
-    proxy: config.proxy,
-    policy: allowAll,
-    isLocal: isLoopback,
-  });
-}
-
-function checkLogins({ registries }: Config): void {
-  const fits = { aws: ecrHost, google: isGoogleHost, azure: isAzureHost };
-  const wrong = registries.find(({ host, login }) => login && !fits[login](host));
-  if (wrong)
-    throw new ConfigError(
-      `registries (${wrong.host}).login: this host is not one of the cloud "${wrong.login}". Correct the host or remove the login.`,
-    );
-}
-
 /** @param policy everything, for a user's own process: it reaches nothing that its user does not. */
 export function createRegistryClient(config: Config, policy: AddressPolicy = allowAll): Registry {
-  return createRegistry({ hosts: hostsOf(config), proxy: config.proxy, policy });
-}
-
-function hostsOf({ registries }: Config) {
-  return new Map(
-    registries.map(({ host, ca, insecure, tokenServers }) => [host, { ca, insecure, tokenServers }]),
-  );
+  return createRegistry({ hosts: config.hosts, proxy: config.proxy, policy });
 }
 
 /** Where callers may lead the service. */
@@ -135,7 +67,7 @@ function createTools(config: Config, runDir: string, cacheDir: string, guarded?:
   return {
     registry: createRegistryClient(config, guarded?.policy),
     executor,
-    hosts: hostsOf(config),
+    hosts: config.hosts,
     timeLimit: config.skopeo.timeLimit,
   };
 }

@@ -20,6 +20,8 @@ export interface Config extends Settings {
   /** File with the key that a first start makes; the command line on the same machine reads it. */
   keyFile: string;
   proxy: ProxySettings;
+  /** How hosts are reached, and to which token servers they may send a login. */
+  hosts: Map<string, Pick<RegistryEntry, 'ca' | 'insecure' | 'tokenServers'>>;
   /** Passwords of `registries`, by host, already read. */
   passwords: Map<string, string>;
   /** Installations of Seqera Platform that may pair, in order, with the token of each. */
@@ -107,6 +109,9 @@ export function loadConfig(env: NodeJS.ProcessEnv = process.env, cwd: string = p
       },
     }),
     ...(names.has('url') && config.url !== undefined && { namedUrl: config.url }),
+    hosts: new Map(
+      registries.map(({ host, ca, insecure, tokenServers }) => [host, { ca, insecure, tokenServers }]),
+    ),
     passwords: readPasswords(config.registries, env, atFile),
     pairings: readPairings(config.platform.endpoints, env, atFile),
     ...(env['DRAY_SECRET_KEY'] && {

@@ -158,7 +158,10 @@ async function checkRegistries(
   hosts: string[],
   stop: AbortSignal,
 ): Promise<Promise<Finding[]>[]> {
-  const { createKeychain, createRegistryClient } = await import('../../compose.ts');
+  const [{ createRegistryClient }, { createKeychain }] = await Promise.all([
+    import('../../compose.ts'),
+    import('../../keychain/installation.ts'),
+  ]);
   const registry = createRegistryClient(config);
   const keychain = createKeychain(config);
   const clocks: number[] = [];

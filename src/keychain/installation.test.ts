@@ -2,9 +2,9 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import { startAws, type TestAws } from '../test/fixtures/aws.ts';
-import { createEcrLogins, createKeychain } from './compose.ts';
-import { ConfigError, loadConfig } from './config.ts';
+import { startAws, type TestAws } from '../../test/fixtures/aws.ts';
+import { createEcrLogins, createKeychain } from './installation.ts';
+import { ConfigError, loadConfig } from '../config.ts';
 
 const ecr = '123456789012.dkr.ecr.eu-west-1.amazonaws.com';
 const { signal } = new AbortController();
