@@ -13,7 +13,7 @@ import type { PushCheck } from './access.ts';
 import { type Caller, poolOf } from './caller.ts';
 import type { Observatory } from './look.ts';
 import { type Plan, planRoute } from './plan.ts';
-import { advise } from './remedy.ts';
+import { advise, placeOf } from './remedy.ts';
 import { untilDeadline } from './retry.ts';
 import { type Route, routeOf } from './target.ts';
 
@@ -112,7 +112,8 @@ export function createDecider(options: DeciderOptions): Decide {
   function consider(matter: Matter, deadline: number): Promise<Decision> {
     // Our own disk or database may be away for a moment too; what the looks found is still good then.
     return untilDeadline(deadline, () => tryToDecide(matter, deadline)).catch((error: unknown) => {
-      throw advise(asMirrorError(error), matter.route, matter.caller.grant);
+      const { grant } = matter.caller;
+      throw advise(asMirrorError(error), matter.route, grant && placeOf(grant));
     });
   }
 

@@ -8,15 +8,25 @@ const remedies: Partial<Record<ErrorCode, (host: string, place: string) => strin
   login_required: (host, place) => `Add a container registry credential for ${host} to ${place}.`,
   credentials_rejected: (host, place) => `Check the credential for ${host} in ${place}.`,
   denied: (host, place) =>
-    `Give the account of the credential for ${host} the right, or use another one in ${place}.`,
+    `Give the account of the credential for ${host} the right, or add one that has it to ${place}.`,
+  // Some registries say this of what is private too.
+  manifest_unknown: (host, place) =>
+    `Check its name and tag; if it is private, a container registry credential for ${host} that may read it is needed in ${place}.`,
 };
 
-/** Says of a failure at a registry what the one who asked can do about it, and what a private source looks like. */
-export function advise(error: MirrorError, { source, target }: Route, grant: Grant | undefined): MirrorError {
+/**
+ * Says of a failure at a registry what the one who asked can do about it, and what a private source looks like.
+ * @param place where a caller of Seqera Platform keeps credentials; absent: the caller has a key of this installation.
+ */
+export function advise(
+  error: MirrorError,
+  { source, target }: Route,
+  place: string | undefined,
+): MirrorError {
   const { code, side, retryAfter, retryable, cause } = error;
   if (!side) return error;
   const host = (side === 'source' ? source : target).registry;
-  const remedy = grant && remedies[code]?.(host, placeOf(grant));
+  const remedy = place && remedies[code]?.(host, place);
   const unseen =
     side === 'source' && code === 'login_required'
       ? `${formatReference(source)} does not exist, or it is private and there is no login for ${host}. `
@@ -31,7 +41,11 @@ export function advise(error: MirrorError, { source, target }: Route, grant: Gra
   });
 }
 
-function placeOf({ endpoint, workspaceId }: Grant): string {
+/** For a record, which others may read who have its id or share the copy: it must not say whose it is. */
+export const somebodysPlace = 'the workspace on Seqera Platform that asked for it first';
+
+/** For the caller's own eyes. */
+export function placeOf({ endpoint, workspaceId }: Grant): string {
   const where = workspaceId === undefined ? 'your personal workspace' : `workspace ${workspaceId}`;
   return `${where} on Seqera Platform (${endpoint})`;
 }

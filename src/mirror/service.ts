@@ -16,7 +16,7 @@ import {
   grantPurpose,
   type Submission,
 } from './decision.ts';
-import { advise } from './remedy.ts';
+import { advise, somebodysPlace } from './remedy.ts';
 import { createReport } from './report.ts';
 import { deadlineIn, maxAttempts, untilDeadline } from './retry.ts';
 import type { Worker } from './worker.ts';
@@ -151,7 +151,7 @@ export function createMirrorService(
       await worker.run(claim.mirror, options.keychainOf(grant), report, signal);
       report.note('Done: the target holds the same digest.');
     } catch (caught) {
-      failure = advise(asMirrorError(caught), claim.mirror, grant);
+      failure = advise(asMirrorError(caught), claim.mirror, grant && somebodysPlace);
       if (failure.code === 'internal') options.onError(caught);
       report.note(`${failure.code}: ${failure.message}`);
     }
