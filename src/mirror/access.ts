@@ -1,4 +1,5 @@
 import { fingerprint } from '../core/credential.ts';
+import { MirrorError } from '../core/errors.ts';
 import { formatRepository, type Repository } from '../core/reference.ts';
 import type { Keychain } from '../keychain/keychain.ts';
 import { createMemo } from '../lib/memo.ts';
@@ -39,8 +40,15 @@ export function createPushCheck(registry: Registry): PushCheck {
       await seen.get(key, trusted, () =>
         untilDeadline(deadline, async () => {
           if (!dryRun) await keychain.prepare?.(target, signal);
-          await registry.checkPush(target, { credential, signal });
-          return true;
+          const may = await registry.checkPush(target, { credential, signal });
+          // One that would be made first is no reason to say no.
+          if (!may && !(dryRun && keychain.prepare))
+            throw new MirrorError(
+              'push_refused',
+              `${formatRepository(target)} does not exist, and its registry makes no repository by itself.`,
+              { remedy: 'Make the repository first, or choose another target.' },
+            );
+          return may;
         }),
       );
     });

@@ -132,7 +132,9 @@ describe('the registry client', () => {
   });
 
   it('sees that it may push, and leaves no upload behind', async () => {
-    const seen = await watch((host) => client.checkPush({ registry: host, path: 'new/repository' }, access));
+    const seen = await watch(async (host) => {
+      expect(await client.checkPush({ registry: host, path: 'new/repository' }, access)).toBe(true);
+    });
     expect(seen.map((each) => each.replace(/[0-9a-f-]{36}\?.*/, 'ID'))).toEqual([
       'POST /v2/new/repository/blobs/uploads/',
       'DELETE /v2/new/repository/blobs/uploads/ID',

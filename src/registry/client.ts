@@ -126,7 +126,8 @@ export function createRegistry(options: TransportOptions): Registry {
         what: `asking whether ${formatRepository(repository)} may be pushed to`,
       };
       const { answer, doing } = await send(call, access);
-      if (answer.statusCode !== 202) throw await refusal(answer, { ...doing, pushes: true });
+      if (answer.statusCode !== 202 && answer.statusCode !== 404)
+        throw await refusal(answer, { ...doing, pushes: true });
       await discard(answer);
       const upload = uploadPath(header(answer, 'location'), repository);
       // One that is left open costs its registry a little; it expires there.
@@ -135,6 +136,7 @@ export function createRegistry(options: TransportOptions): Registry {
           (gone) => discard(gone.answer),
           () => undefined,
         );
+      return answer.statusCode === 202;
     },
 
     async ping(host, access) {

@@ -37,10 +37,10 @@ export interface Registry {
   putManifest(repository: Repository, under: string, manifest: Manifest, access: Access): Promise<void>;
   /**
    * Resolves when this login may push to the repository: opens an upload and cancels it.
-   * @throws MirrorError `login_required`, `credentials_rejected`, `denied`, or `push_refused` when there is no such
-   * repository and the registry makes none by itself.
+   * @returns false when there is no such repository, and the registry makes none by itself.
+   * @throws MirrorError `login_required`, `credentials_rejected`, `denied`, `push_refused`.
    */
-  checkPush(repository: Repository, access: Access): Promise<void>;
+  checkPush(repository: Repository, access: Access): Promise<boolean>;
   /**
    * Asks `/v2/`: resolves when the host answers as a registry and accepts the credential, if any. Returns the
    * time by the registry's clock.
