@@ -83,7 +83,7 @@ describe.skipIf(!wave)('the Wave command line', () => {
   it('shows what is wrong with a request', async () => {
     const image = `${source.host}/lib/a:v1`;
     const faults: [string, Promise<{ code: number | null; output: string }>][] = [
-      ['[401]', mirror(image, target.host, '--tower-token', 'wrong')],
+      ['[401]', mirror(image, target.host, '--tower-token', 'dray_wrong')],
       ['[404]', mirror(`${source.host}/lib/none:v1`, target.host)],
       ['[400]', mirror(image, `${source.host}/a`)],
     ];
@@ -153,7 +153,7 @@ describe.skipIf(!nextflow)('Nextflow', () => {
   it('shows what is wrong with a request', async () => {
     const none = await inspect(`${source.host}/lib/none:v1`, target.host, key, '-concretize');
     expect(none.output).toContain('does not exist');
-    const login = await inspect(`${source.host}/lib/a:v1`, target.host, 'wrong', '-concretize');
+    const login = await inspect(`${source.host}/lib/a:v1`, target.host, 'dray_wrong', '-concretize');
     expect(login.output).toMatch(/401/);
   });
 });

@@ -15,7 +15,9 @@ export async function registerDocs(app: App, { version, url }: Dependencies): Pr
         description:
           'Copies container images, on demand, into a registry that you control.\n\n' +
           'The `/v1` calls take a key made with `dray keys create` as `Authorization: Bearer`. The Wave calls take it as ' +
-          '`towerAccessToken` in the body. Errors answer `{message, code, side?, remedy?}`; 429 and 503 come with Retry-After ' +
+          '`towerAccessToken` in the body. An access token of a Seqera Platform that is paired with this service does as ' +
+          'well; the headers `Platform-Endpoint` and `Platform-Workspace` (in the body: `towerEndpoint` and ' +
+          '`towerWorkspaceId`) say of which installation and workspace. Errors answer `{message, code, side?, remedy?}`; 429 and 503 come with Retry-After ' +
           'and mean that the same request may succeed later.',
       },
       servers: [{ url: '/' }],

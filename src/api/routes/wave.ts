@@ -146,7 +146,13 @@ export function registerWave(app: App, { service, auth, url }: Dependencies): vo
         summary: "A mirror's log",
         params: idParams,
         security: [{ key: [] }],
-        response: { 200: z.string().meta({ contentMediaType: 'text/plain' }), ...errors },
+        response: {
+          200: {
+            description: 'What was done, and what Skopeo said',
+            content: { 'text/plain': { schema: z.string() } },
+          },
+          ...errors,
+        },
       },
     },
     async (request, reply) => {
