@@ -131,8 +131,17 @@ export function createDecider(options: DeciderOptions): Decide {
     await mayPush(caller.grant !== undefined);
     if (dryRun) return { ...decision, present: false };
     const mirror = await startOrJoin(plan, caller);
-    // Who joins a copy that others' logins make must be able to make it as well.
-    if (poolOf(mirror.tenant) !== poolOf(caller.tenant)) await mayPush(true);
+    if (poolOf(mirror.tenant) !== poolOf(caller.tenant)) {
+      // Who joins a copy that others' logins make must be able to make it as well.
+      await mayPush(true);
+      // Its record names a source that is theirs; when it has ended, what is there is there for everybody.
+      if (formatRepository(mirror.source) !== formatRepository(route.source))
+        throw new MirrorError(
+          'origin_conflict',
+          `The same content is on its way to ${formatReference(target)} from another source.`,
+          { side: 'target', retryable: true, remedy: 'Ask again when it has arrived.' },
+        );
+    }
     return { ...decision, present: false, mirrorId: mirror.id };
   }
 

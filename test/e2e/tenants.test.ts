@@ -161,4 +161,17 @@ describe('tenants', () => {
     release();
     await world.finished(body.requestId);
   });
+
+  it('do not join a copy from a source of others, but get what it has brought', async () => {
+    const { path, body, release } = await held(ann);
+    await push(world.source.url, path, '1', manifestOf([noiseLayer(images, 5000)]));
+    const answer = world.submit(`${world.source.host}/${path}:1`, world.closedTarget.host, {
+      ...{ towerAccessToken: bob.accessToken, towerEndpoint: world.platform.endpoint, towerWorkspaceId: 20 },
+    });
+    release();
+    await world.finished(body.requestId);
+    // It has waited for the end of the other's copy, within the time that a submit has.
+    expect((await answer).body).toMatchObject({ cached: true, succeeded: true });
+    expect((await answer).body.buildId).toBeUndefined();
+  });
 });
