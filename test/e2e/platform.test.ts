@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { runDray } from '../fixtures/command.ts';
 import { manifestOf, noiseLayer, platformsIndex } from '../fixtures/image.ts';
 import { createPlatformWorld, platformUser, type PlatformWorld } from '../fixtures/platform-world.ts';
 import { newSecret } from '../fixtures/secrets.ts';
@@ -84,6 +85,30 @@ describe('a caller of Seqera Platform', () => {
     expect(paths().filter((path) => path === 'POST /oauth/access_token')).toHaveLength(1);
     const later = await world.ask(old, 'team/app:1', { towerWorkspaceId: 10, dryRun: true });
     expect(later.status).toBe(200);
+  });
+
+  it('uses our command line with the variables of the Wave command line', async () => {
+    const env = {
+      DRAY_URL: world.service.url,
+      TOWER_ACCESS_TOKEN: ann.accessToken,
+      TOWER_API_ENDPOINT: world.platform.endpoint,
+      TOWER_WORKSPACE_ID: '10',
+    };
+    await world.stock('team/command', '1', manifestOf([noiseLayer(7, 5000)]));
+    const image = `${world.gate.host}/team/command:1`;
+    const mirror = ['mirror', image, '--to', world.closedTarget.host];
+    expect(await runDray(mirror, { env })).toMatchObject({ code: 0, stderr: '' });
+    const listed = await runDray(['list', '--json'], { env });
+    expect(listed.stdout).toContain(`"target":"${world.closedTarget.host}/team/command:1"`);
+    const { id } = listed.stdout
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line) as { id: string; source: string })
+      .find(({ source }) => source === image) ?? { id: '' };
+    expect((await runDray(['logs', id], { env })).stdout).toContain('Done');
+    const stranger = { ...env, TOWER_WORKSPACE_ID: '11' };
+    const refused = await runDray(['list'], { env: stranger });
+    expect([refused.code, refused.stderr]).toEqual([1, expect.stringContaining('workspace 11')]);
   });
 
   it('may not name a workspace of others', async () => {
