@@ -140,19 +140,18 @@ async function refusal(answer: Response, withoutKey: boolean): Promise<MirrorErr
     side?: Side;
     remedy?: string;
   };
-  const { code, side, remedy, message = `The service answered ${answer.status}.` } = body;
+  const untold =
+    answer.status === 401 ? 'The key is not accepted.' : `The service answered ${answer.status}.`;
+  const { code, side, remedy, message = untold } = body;
+  const said = remedy ? message.replace(` ${remedy}`, '') : message;
   if (answer.status === 401)
-    return new MirrorError(
-      'unauthenticated',
-      withoutKey ? 'The service wants a key.' : 'The key is not accepted.',
-      {
-        remedy:
-          'Set DRAY_API_KEY to a key, or TOWER_ACCESS_TOKEN to a token of the Seqera Platform that the service works with, or run this where the service was started: its first key is in .dray/api-key there.',
-      },
-    );
+    return new MirrorError('unauthenticated', withoutKey ? 'The service wants a key.' : said, {
+      remedy:
+        'Set DRAY_API_KEY to a key, or TOWER_ACCESS_TOKEN to a token of the Seqera Platform that the service works with, or run this where the service was started: its first key is in .dray/api-key there.',
+    });
   const wait = answer.headers.get('retry-after');
   const known = code !== undefined && Object.hasOwn(catalogue, code) ? (code as ErrorCode) : 'internal';
-  return new MirrorError(known, remedy ? message.replace(` ${remedy}`, '') : message, {
+  return new MirrorError(known, said, {
     ...(side && { side }),
     ...(remedy !== undefined && { remedy }),
     ...(wait !== null && { retryAfter: Number(wait) }),

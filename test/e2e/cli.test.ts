@@ -247,7 +247,7 @@ describe('dray mirror', () => {
     const args = ['mirror', 'a', '--to', 'localhost:1', '--url', world.service.url];
     expect((await run(args, alone)).stderr).toMatch(/The service wants a key[\s\S]*DRAY_API_KEY/);
     expect((await run(args, { ...alone, DRAY_API_KEY: newSecret('wrong key') })).stderr).toContain(
-      'The key is not accepted.',
+      'is no key of this service',
     );
   });
 });
@@ -278,7 +278,7 @@ describe('dray keys', () => {
     expect(await listed()).toMatch(new RegExp(`${id} +pipeline 7 +user .* ago +good`));
     expect(await listed()).not.toContain(key.trim());
     expect((await run(['keys', 'revoke', id], served)).code).toBe(0);
-    expect((await run(['list'], env)).stderr).toContain('The key is not accepted.');
+    expect((await run(['list'], env)).stderr).toContain('is no key of this service');
     expect(await listed()).toMatch(new RegExp(`${id} .* revoked`));
     const unknown = await run(['keys', 'revoke', 'pipeline 7'], served);
     expect(unknown).toMatchObject({ code: 1, stderr: expect.stringContaining('`dray keys list`') as string });
