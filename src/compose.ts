@@ -13,6 +13,7 @@ import {
   type AddressPolicy,
   type AddressRules,
   allowAll,
+  allowsLoopback,
   createAddressPolicy,
   isLoopbackHost,
 } from './lib/address.ts';
@@ -115,6 +116,7 @@ export async function startService(config: Config): Promise<Service> {
     { createLogger },
     { startLauncher },
     { startGuard },
+    { findNamespace },
     { openPlatform },
     { createPlatformKeychain },
   ] = await Promise.all([
@@ -128,6 +130,7 @@ export async function startService(config: Config): Promise<Service> {
     import('./lib/log.ts'),
     import('./lib/launcher.ts'),
     import('./lib/guard.ts'),
+    import('./lib/namespace.ts'),
     import('./platform/open.ts'),
     import('./keychain/platform.ts'),
   ]);
@@ -137,18 +140,26 @@ export async function startService(config: Config): Promise<Service> {
     const { message, remedy } = asMirrorError(error);
     throw new ConfigError(`skopeo.path: ${message} ${remedy}`);
   });
-  const launcher = startLauncher();
+  const rules = rulesOf(config);
+  const runDir = join(config.dataDir, 'run');
+  // Go reaches loopback past every proxy. Where nobody may go there, Skopeo lives where it is not.
+  const namespace = allowsLoopback(rules)
+    ? undefined
+    : await findNamespace(join(runDir, 'guard'), config.childEnv['PATH']).catch((error: unknown) => {
+        const reason = error instanceof Error ? error.message : error;
+        logger.warn({ reason }, weaker);
+        return undefined;
+      });
+  const launcher = startLauncher(namespace);
   const closing: (() => Promise<unknown>)[] = [async () => launcher.close()];
   try {
     const database = await db.openDatabase(config);
     closing.unshift(() => database.close());
-    const runDir = join(config.dataDir, 'run');
     const orphans = await sweep(runDir);
     if (orphans > 0) logger.warn({ orphans }, 'Ended Skopeo processes of a service that crashed');
 
-    const rules = rulesOf(config);
     const policy = createAddressPolicy(rules);
-    const guard = await startGuard({ rules, proxy: config.proxy });
+    const guard = await startGuard({ rules, proxy: config.proxy, socket: namespace?.socket });
     closing.unshift(() => guard.close());
     const { run } = launcher;
     const tools = createTools(config, runDir, join(config.dataDir, 'cache'), { run, policy, guard });
@@ -237,6 +248,11 @@ export async function startService(config: Config): Promise<Service> {
     throw error;
   }
 }
+
+/** What is said at the start when Skopeo can't have a network namespace of its own. */
+const weaker =
+  "Skopeo shares this machine's network namespace, since none of its own can be made: a hostile registry can have it " +
+  "connect to ports of this machine's loopback (docs/security.md)";
 
 function explainListen(error: unknown, { host, port }: Config): unknown {
   const faults: Partial<Record<string, string>> = {

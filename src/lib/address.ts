@@ -173,6 +173,14 @@ export function createAddressPolicy({ allow, named, loopback }: AddressRules): A
   };
 }
 
+/** Tells whether `localhost` or any loopback address, written as such, may be allowed. */
+export function allowsLoopback({ allow, named, loopback }: AddressRules): boolean {
+  const ranges = allow.filter(isRange);
+  // A range is within loopback's, or has all of them.
+  const inside = [...ranges.map((range) => range.replace(/\/.*/, '')), ...allow, ...named.map(nameOf)];
+  return loopback || inside.some(isLoopbackHost) || ['127.0.0.1', '::1'].some((it) => isWithin(it, ranges));
+}
+
 /** As URLs write it, so that every notation of an address is the same. */
 function withPort(host: string): string[] {
   const ports = /(?<=:)[0-9]+$/.exec(host) ?? ['443', '80'];

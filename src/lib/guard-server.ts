@@ -1,3 +1,4 @@
+import { chmod } from 'node:fs/promises';
 import http from 'node:http';
 import https from 'node:https';
 import { type AddressInfo, connect, type Socket } from 'node:net';
@@ -15,8 +16,8 @@ import { proxyFor } from './proxy.ts';
 
 /** A forward proxy that holds the connections of others to the same policy as ours. */
 export interface GuardServer {
-  /** On 127.0.0.1. */
-  port: number;
+  /** On 127.0.0.1; undefined on a unix socket. */
+  port: number | undefined;
   /** Lets in who knows the secret (as the password of the user `dray`). */
   admit(secret: string): void;
   /**
@@ -33,6 +34,8 @@ export interface GuardServerOptions {
   /** The operator's own proxy, to go on through. */
   proxy: ProxySettings;
   lookup?: Lookup;
+  /** Path of a unix socket to listen on, instead of a port. */
+  socket?: string | undefined;
 }
 
 interface Visitor {
@@ -45,7 +48,12 @@ const timeouts = { headers: 5000, connect: 10_000, attempt: 2000, keepAlive: 120
 /** Connections of one child. Skopeo has up to six layers under way, each on both sides. */
 const openLimit = 64;
 
-export async function serveGuard({ policy, proxy, lookup }: GuardServerOptions): Promise<GuardServer> {
+export async function serveGuard({
+  policy,
+  proxy,
+  lookup,
+  socket,
+}: GuardServerOptions): Promise<GuardServer> {
   const visitors = new Map<string, Visitor>();
   const sockets = new Set<Socket>();
   const server = http.createServer({
@@ -187,12 +195,13 @@ export async function serveGuard({ policy, proxy, lookup }: GuardServerOptions):
     finished(response, () => asked.destroy());
   }
 
-  server.listen(0, '127.0.0.1');
+  server.listen(socket === undefined ? { port: 0, host: '127.0.0.1' } : { path: socket });
   await new Promise<void>((resolve, reject) => {
     server.once('listening', resolve);
     server.once('error', reject);
   });
-  const { port } = server.address() as AddressInfo;
+  if (socket !== undefined) await chmod(socket, 0o600);
+  const { port } = server.address() as Partial<AddressInfo>;
 
   return {
     port,

@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
 import { Worker } from 'node:worker_threads';
 import type { Ask, GuardRules, Told } from './guard-worker.ts';
+import { relayPort } from './relay.ts';
 
 /** A forward proxy for our own children, which holds their connections to the same policy as ours. */
 export interface Guard {
@@ -34,7 +35,8 @@ export async function startGuard(rules: GuardRules): Promise<Guard> {
   const worker = new Worker(path, { workerData: rules, env: {} });
   const waiting = new Map<number, (refused: string | undefined) => void>();
   let next = 0;
-  const [{ port }] = (await once(worker, 'message')) as [Extract<Told, { port: number }>];
+  // A child reaches a unix socket through the relay of its network namespace.
+  const [{ port = relayPort }] = (await once(worker, 'message')) as [Exclude<Told, { id: number }>];
   worker.on('message', (told: Told) => {
     if (!('id' in told)) return;
     waiting.get(told.id)?.(told.refused);

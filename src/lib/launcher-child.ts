@@ -1,3 +1,4 @@
+import { serveRelay } from './relay.ts';
 import { type Exit, run } from './spawn.ts';
 
 /** What the launcher is told. */
@@ -43,3 +44,6 @@ process.on('message', (order: Order) => {
 process.on('disconnect', () => {
   for (const stop of running.values()) stop.abort();
 });
+
+const [socket] = process.argv.slice(2);
+if (socket !== undefined) serveRelay(socket);

@@ -1,6 +1,7 @@
 import { type ChildProcess, fork } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import type { Order, Report } from './launcher-child.ts';
+import type { Namespace } from './namespace.ts';
 import { type Exit, type run, type RunOptions } from './spawn.ts';
 
 /** Starts commands from a small process of its own. */
@@ -14,8 +15,9 @@ export interface Launcher {
 /**
  * Starting a child forks the whole process first, and the kernel then copies the page tables of all its memory: with
  * an embedded database in it, 16 to 35 ms in which nothing else runs (docs/adr/0005-copies-start-from-a-launcher.md).
+ * @param inside where it lives then, with all that it starts; what connects to {@link relayPort} reaches the socket
  */
-export function startLauncher(): Launcher {
+export function startLauncher(inside?: Namespace): Launcher {
   const waiting = new Map<number, { options: RunOptions; settle: (end: Exit | Error) => void }>();
   let next = 0;
   let child: ChildProcess | undefined = start();
@@ -23,8 +25,11 @@ export function startLauncher(): Launcher {
   function start(): ChildProcess {
     // Source and published package have the same folder, with other endings.
     const path = fileURLToPath(import.meta.url).replace(/launcher(\.[jt]s)$/, 'launcher-child$1');
-    const started = fork(path, {
-      env: {},
+    const [execPath, ...before] = [...(inside?.command ?? []), process.execPath] as [string, ...string[]];
+    const started = fork(path, inside ? [inside.socket] : [], {
+      execPath,
+      execArgv: [...before, ...process.execArgv],
+      env: inside?.env ?? {},
       // A session of its own: Ctrl-C on our terminal is for us, and we decide what becomes of the copies.
       detached: true,
       stdio: ['ignore', 'ignore', 'inherit', 'ipc'],

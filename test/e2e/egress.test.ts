@@ -1,9 +1,13 @@
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { spawnSync } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdir, mkdtemp, readdir, rm, stat, writeFile } from 'node:fs/promises';
+import { type AddressInfo, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { manifestOf, noiseLayer, push } from '../fixtures/image.ts';
+import { processesWith } from '../fixtures/processes.ts';
 import { makeCertificate, startRegistry, type TestRegistry } from '../fixtures/registry.ts';
 import { startService, type TestService } from '../fixtures/service.ts';
 import { answer, type Answerer, forward, type StandIn, startStandIn } from '../fixtures/stand-in.ts';
@@ -21,6 +25,7 @@ let victim: StandIn;
 const elsewhere = new Map<string, string>();
 let evil: StandIn;
 let evilTls: StandIn;
+let evilCa: string;
 let evilTarget: StandIn;
 /** Registries that ask for tokens from these realms. */
 const realms = new Map<string, StandIn>();
@@ -49,12 +54,14 @@ beforeAll(async () => {
     startStandIn((_, response) => answer(response, 200, 'secret')),
   ]);
   const redirecting: Answerer = (seen, response) => {
+    if (seen.method === 'GET' && /\/never\/.*\/blobs\//.test(seen.path)) return;
     const location = [...elsewhere].find(([part]) => seen.path.includes(part))?.[1];
     return seen.method !== 'HEAD' && location !== undefined
       ? answer(response, 307, '', { location })
       : forward(source.url)(seen, response);
   };
-  const { ca, ...tls } = makeCertificate(folder);
+  const { ca, ...tls } = makeCertificate(folder, ['IP:127.0.0.1', 'DNS:localhost', 'DNS:0x7f.1']);
+  evilCa = ca;
   [evil, evilTls, evilTarget] = await Promise.all([
     startStandIn((seen, response) => {
       const place = /^\/v2\/to\/(.*)\/manifests/.exec(seen.path)?.[1];
@@ -86,9 +93,7 @@ beforeAll(async () => {
       ...{ host, username: 'robot', password: { env: 'PASSWORD' } },
     })),
     // Names, for Go: Skopeo reaches them through the guard.
-    ...[source, target, secure].map(({ host }) => ({
-      ...{ host: host.replace('127.0.0.1', '0x7f.1'), insecure: true },
-    })),
+    ...[source, target, secure].map((each) => ({ host: byName(each), insecure: true })),
     { host: evilTls.host, ca },
     { host: secure.host, ca: secure.caFile },
   ];
@@ -115,11 +120,11 @@ async function submit({ url, key }: TestService, containerImage: string, buildRe
 }
 
 /** Submits, waits for the end of the copy and tells how it went. */
-async function mirror(from: string, to?: string) {
-  const { status, body } = await submit(service, from, to);
+async function mirror(from: string, to?: string, at = service) {
+  const { status, body } = await submit(at, from, to);
   expect(status, JSON.stringify(body)).toBe(200);
-  const headers = { authorization: `Bearer ${service.key}` };
-  const get = (path: string) => fetch(`${service.url}${path}`, { headers });
+  const headers = { authorization: `Bearer ${at.key}` };
+  const get = (path: string) => fetch(`${at.url}${path}`, { headers });
   for (;;) {
     const asked = await get(`/v1alpha2/container/${body.requestId}/status`);
     if (((await asked.json()) as ContainerStatus).status === 'DONE') break;
@@ -129,6 +134,9 @@ async function mirror(from: string, to?: string) {
   const { state, failure } = seen as { state: string; failure?: { message: string } };
   return { state, failure, log: await (await get(`/v1alpha1/mirrors/${body.buildId}/logs`)).text() };
 }
+
+/** A name to Go, an address to the system's resolver. */
+const byName = ({ host }: { host: string }) => host.replace('127.0.0.1', '0x7f.1');
 
 let seed = 77_000;
 const image = (path: string) => push(source.url, path, '1', manifestOf([noiseLayer(++seed, 20_000)]));
@@ -208,7 +216,7 @@ describe('Skopeo', () => {
   ])('copies through the guard by plain HTTP, and on by %s', async (_, to) => {
     const path = `through/${++seed}`;
     const pushed = await image(path);
-    const [from, on] = [source, to()].map(({ host }) => host.replace('127.0.0.1', '0x7f.1'));
+    const [from, on] = [source, to()].map(byName);
     expect(await mirror(`${from}/${path}:1`, on)).toMatchObject({ state: 'done' });
     const list = await fetchTree(source.url, path, pushed.digest);
     if (to() === target) expect(await fetchTree(target.url, path, '1')).toEqual(list);
@@ -256,5 +264,102 @@ describe('Skopeo', () => {
       failure: { code: 'protocol', side: 'source' },
     });
     expect(failure?.message).toContain(`on to plain HTTP at ${victim.host}`);
+  });
+});
+
+/** Whether this machine lets us make a network namespace, said in its own words. */
+const refusal = [
+  ['--net', 'ip', 'link', 'set', 'lo', 'up'],
+  ['--user', '--map-current-user', '--keep-caps', '--net', 'ip', 'link', 'set', 'lo', 'up'],
+]
+  .map((args) => spawnSync('unshare', args, { encoding: 'utf8' }))
+  .reduce((said, { status, stderr, error }) => (status === 0 ? '' : said && (stderr || String(error))), '-');
+
+describe.each([
+  ['in a network namespace of its own', {}],
+  ['where none can be had', { PATH: '' }],
+])('Skopeo of a service that names nothing on loopback, %s', (where, { PATH }) => {
+  const falls = PATH !== undefined;
+  const name = falls ? 'shared' : 'apart';
+  let apart: TestService;
+  /** Takes every connection, and says nothing. */
+  const silent = createServer((socket) => socket.on('error', () => undefined).end());
+  let met = 0;
+  silent.on('connection', () => met++);
+
+  const start = () =>
+    serve(
+      name,
+      JSON.stringify({
+        registries: [
+          ...[source, target, evil].map((each) => ({ host: byName(each), insecure: true })),
+          { host: byName(evilTls), ca: evilCa },
+        ],
+      }),
+      falls ? { PATH: `${join(folder, 'bin')}:${process.env['PATH']}` } : {},
+    );
+  beforeAll(async () => {
+    await mkdir(join(folder, 'bin'), { recursive: true });
+    const script = '#!/bin/sh\necho "unshare failed: Operation not permitted" >&2\nexit 1\n';
+    await writeFile(join(folder, 'bin/unshare'), script, { mode: 0o755 });
+    silent.listen(0, '127.0.0.1');
+    [apart] = await Promise.all([start(), once(silent, 'listening')]);
+  });
+  beforeEach(({ skip }) => skip(!falls && refusal !== '', `no network namespaces here: ${refusal}`));
+  afterAll(() => silent.close());
+
+  it('says so at the start', () => {
+    const warnings = apart.output().match(/.*docs\/security.md.*/g) ?? [];
+    expect(warnings).toHaveLength(falls ? 1 : 0);
+    if (falls)
+      expect(JSON.parse(warnings[0] ?? '')).toMatchObject({ reason: expect.stringContaining('permitted') });
+  });
+
+  it.each(['plain', 'secure'])('copies from a %s registry, byte for byte', async (scheme) => {
+    const path = `apart/${++seed}`;
+    const pushed = await push(source.url, path, '1', manifestOf([noiseLayer(seed, 3_000_000)]));
+    const from = byName(scheme === 'plain' ? source : evilTls);
+    expect(await mirror(`${from}/${path}:1`, byName(target), apart)).toMatchObject({ state: 'done' });
+    expect(await fetchTree(target.url, path, '1')).toEqual(await fetchTree(source.url, path, pushed.digest));
+  });
+
+  it.each([
+    ['plain', 'http'],
+    ['plain', 'https'],
+    ['secure', 'http'],
+    ['secure', 'https'],
+  ])(
+    `led by a %s registry to %s on this machine, ${falls ? 'may arrive' : 'never arrives'}`,
+    async (kind, scheme) => {
+      const path = `led/${++seed}`;
+      const pushed = await image(path);
+      const { port } = silent.address() as AddressInfo;
+      elsewhere.set(`/blobs/${pushed.children[1]?.digest}`, `${scheme}://127.0.0.1:${port}/x`);
+      met = 0;
+      const from = byName(kind === 'plain' ? evil : evilTls);
+      const { state, failure } = await mirror(`${from}/${path}:1`, byName(target), apart);
+      expect(state).toBe('failed');
+      expect(failure?.message).toContain('127.0.0.1');
+      // The target is insecure: plain HTTP is spoken.
+      expect(met > 0).toBe(falls);
+    },
+  );
+
+  it('leaves nothing behind when the service ends or is killed, and starts again', async () => {
+    const runDir = join(folder, name, 'run');
+    for (const signal of ['SIGTERM', 'SIGKILL'] as const) {
+      const path = `never/${++seed}`;
+      await image(path);
+      const { status } = await submit(apart, `${byName(evil)}/${path}:1`, byName(target));
+      expect(status).toBe(200);
+      while (processesWith(join(runDir, 'mr-')).length === 0) await sleep(20);
+      if (!falls) expect((await stat(join(runDir, 'guard'))).mode & 0o777).toBe(0o600);
+      const asked = performance.now();
+      await apart.stop(signal);
+      while (processesWith(runDir).length > 0) await sleep(20);
+      expect(performance.now() - asked).toBeLessThan(3000);
+      if (signal === 'SIGTERM') expect(await readdir(runDir)).toEqual([]);
+      apart = await start();
+    }
   });
 });
