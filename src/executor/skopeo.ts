@@ -1,7 +1,7 @@
 import type { Credential } from '../core/credential.ts';
 import { type Digest, isDigest } from '../core/digest.ts';
 import { type ErrorCode, MirrorError, type Side } from '../core/errors.ts';
-import { formatReference } from '../core/reference.ts';
+import { formatReference, isLoopback } from '../core/reference.ts';
 import type { CopyEvent, CopyJob, Endpoint } from './executor.ts';
 
 /** Where a job's files are. */
@@ -168,6 +168,9 @@ const sides: [RegExp, Side][] = [
 /** Go's words where it may speak no plain HTTP, see lib/guard.ts. */
 const inClear = /(?:http:\/\/([^\s"/?]+)[^\s"]*": )?refusing to use HTTP_PROXY value in CGI environment/;
 
+/** Go uses no proxy for loopback; in a network namespace of its own there is nothing, see lib/namespace.ts. */
+const toLoopback = /(?<!proxyconnect tcp: )dial tcp (127\.[0-9.]+|\[::1\]):[0-9]+: connect/;
+
 /**
  * Names the failure that Skopeo called fatal, and whose it is.
  * @param refused what the guard said of a connection that it refused: for plain HTTP, Skopeo tells only its status
@@ -178,6 +181,13 @@ export function classifyFailure(fatal: string, job: CopyJob, exit: string, refus
   const side = sides.find(([pattern]) => pattern.test(fatal))?.[1] ?? mentioned(fatal, job);
   if (refused !== undefined)
     return new MirrorError('address_refused', `${refused}, when copying.`, { ...(side && { side }) });
+  const [, loopback] = toLoopback.exec(fatal) ?? [];
+  if (loopback !== undefined && ![job.source, job.target].some(({ registry }) => isLoopback(registry)))
+    return new MirrorError(
+      'address_refused',
+      `A registry led Skopeo on to ${loopback}, a loopback address that this service does not go to, when copying.`,
+      { ...(side && { side }) },
+    );
   const clear = inClear.exec(fatal);
   if (clear)
     return new MirrorError(

@@ -180,7 +180,9 @@ export async function serveGuard({
     checkLiteral(policy, url);
     const via = proxyFor(url, proxy);
     const { method = 'GET' } = request;
-    const headers: http.OutgoingHttpHeaders = { ...endToEnd(request.headers), host: url.host };
+    // As it was written (RFC 9112, section 3.2.2): registries name themselves by it when they redirect.
+    const host = /^http:\/\/(?:[^/?#@]*@)?([^/?#]+)/i.exec(request.url ?? '')?.[1] ?? url.host;
+    const headers: http.OutgoingHttpHeaders = { ...endToEnd(request.headers), host };
     const asked =
       via === undefined
         ? http.request(url, { method, headers, createConnection: () => dial(url) })
