@@ -140,6 +140,7 @@ export async function startService(config: Config): Promise<Service> {
     const { message, remedy } = asMirrorError(error);
     throw new ConfigError(`skopeo.path: ${message} ${remedy}`);
   });
+  const pairings = config.readPairings();
   const rules = rulesOf(config);
   const runDir = join(config.dataDir, 'run');
   // Go reaches loopback past every proxy. Where nobody may go there, Skopeo lives where it is not.
@@ -166,18 +167,29 @@ export async function startService(config: Config): Promise<Service> {
     closing.unshift(() => tools.registry.close());
     const sealer = await openSealer(config);
     const platform = await openPlatform({
-      endpoints: config.pairings,
+      endpoints: pairings,
       kysely: database.kysely,
       sealer,
       onError,
-      onGone: (endpoint, why) => logger.warn({ endpoint, why }, 'Seqera Platform is gone'),
+      onGone: (endpoint, why) => logger.warn({ endpoint, why }, 'A socket of Seqera Platform has closed'),
     });
     closing.unshift(async () => platform.channel.close());
     const ecr = createEcrLogins(config);
     const own = createKeychain(config, { ecr });
     const shared = createKeychain(config, { ecr, sharedOnly: true });
     const mirrors = mirrorStore.createMirrorStore(database.kysely);
-    await mirrors.resealGrants((sealed, id) => reseal(sealer, sealed, grantPurpose(id)));
+    let lost = platform.lostPairs;
+    await mirrors.resealGrants((sealed, id) => {
+      if (sealer.open(sealed, grantPurpose(id)) === undefined) lost++;
+      return reseal(sealer, sealed, grantPurpose(id));
+    });
+    if (lost > 0)
+      logger.warn(
+        { lost, masterKey: config.secretKeys ? 'DRAY_SECRET_KEY' : config.secretKeyFile },
+        'The master key does not open what an earlier one has sealed: pairings are made anew, mirrors that wait will fail',
+      );
+    else if ((config.secretKeys?.length ?? 1) > 1)
+      logger.info('All that was sealed is sealed with the first master key now; the others may go');
     const keys = keyStore.createKeyStore(database.kysely);
     const queue = await queues.openQueue(database, config.skopeo.timeLimit, onError);
     closing.unshift(() => queue.close());
@@ -221,7 +233,7 @@ export async function startService(config: Config): Promise<Service> {
       adminKey: config.apiKey,
       limits: config.limits,
       trustedProxies: config.trustedProxies,
-      endpoints: [...config.pairings.keys()],
+      endpoints: [...pairings.keys()],
       identify: (grant) => platform.tenantOf(grant, signalUntil(deadlineIn(config.submitBudget))),
       pairing: platform,
       version: readVersion(),

@@ -24,8 +24,11 @@ export interface Config extends Settings {
   hosts: Map<string, Pick<RegistryEntry, 'ca' | 'insecure' | 'tokenServers'>>;
   /** Passwords of `registries`, by host, already read. */
   passwords: Map<string, string>;
-  /** Installations of Seqera Platform that may pair, in order, with the token of each. */
-  pairings: Map<string, string>;
+  /**
+   * Installations of Seqera Platform that may pair, in order, with the token of each. Read by the service only: who
+   * runs a command need not have the tokens. @throws ConfigError.
+   */
+  readPairings: () => Map<string, string>;
   /** Master keys from DRAY_SECRET_KEY, 32 bytes each, the present one first; absent: those in `secretKeyFile`. */
   secretKeys?: Buffer[];
   secretKeyFile: string;
@@ -113,7 +116,7 @@ export function loadConfig(env: NodeJS.ProcessEnv = process.env, cwd: string = p
       registries.map(({ host, ca, insecure, tokenServers }) => [host, { ca, insecure, tokenServers }]),
     ),
     passwords: readPasswords(config.registries, env, atFile),
-    pairings: readPairings(config.platform.endpoints, env, atFile),
+    readPairings: () => readPairings(config.platform.endpoints, env, atFile),
     ...(env['DRAY_SECRET_KEY'] && {
       secretKeys: parseSecretKeys(env['DRAY_SECRET_KEY'], 'DRAY_SECRET_KEY'),
     }),
@@ -197,7 +200,11 @@ function namesAt(path: readonly PropertyKey[]): string[] {
 }
 
 function hintFor(first: string, setting: string): string {
-  if (setting.endsWith('password')) return 'Write `password: {env: NAME}` or `password: {file: PATH}`.';
+  const secret = /(?:password|token)$/.exec(setting)?.[0];
+  if (secret)
+    return `Write \`${secret}: {env: NAME}\` or \`${secret}: {file: PATH}\`; the secret itself does not go into the file.`;
+  if (/^platform\.endpoints.*url$/.test(setting))
+    return 'Give the base URL of its API, such as https://seqera.example.com/api.';
   const hint: Record<string, string> = {
     port: 'Give a port from 0 to 65535, such as 9090.',
     url: 'Give an absolute URL, such as https://dray.example.com.',
@@ -249,14 +256,21 @@ function readPairings(
   const pairings = new Map<string, string>();
   const add = (url: string, token: string, setting: string) => {
     const endpoint = normalizeEndpoint(url);
-    if (endpoint === undefined || !/^https?:/.test(url))
+    // One URL with a query, or several in one, would be an endpoint that nobody ever has.
+    if (endpoint === undefined || !/^https?:\/\/[^\s,;?#]+$/i.test(url))
       throw new ConfigError(
         `${setting}: ${url} is no endpoint. Give the base URL of its API, such as https://seqera.example.com/api.`,
       );
+    if ((pairings.get(endpoint) ?? token) !== token)
+      throw new ConfigError(`${setting}: ${url} is there twice, with two tokens. Leave one of them out.`);
     pairings.set(endpoint, token);
   };
   const named = (env['DRAY_PLATFORM_ENDPOINTS'] ?? '').split(',').map((url) => url.trim());
   const token = env['DRAY_PAIRING_TOKEN'];
+  if (token && !named.some((each) => each !== ''))
+    throw new ConfigError(
+      'DRAY_PAIRING_TOKEN is set, but DRAY_PLATFORM_ENDPOINTS is not. Set both or neither.',
+    );
   for (const url of named.filter((each) => each !== '')) {
     if (!token)
       throw new ConfigError(

@@ -105,7 +105,7 @@ export function createAuthenticator(options: AuthenticatorOptions): Authenticato
     if (!named || !endpoints.includes(named))
       throw new MirrorError(
         'unpaired_endpoint',
-        `The access token is no key of this service, and the Seqera Platform at ${(claims.endpoint ?? '').slice(0, 200)} is not paired with it.`,
+        `The access token is no key of this service, and the Seqera Platform at ${(claims.endpoint ?? '').slice(0, 200)} is not paired with it.${endpoints.length > 0 ? ` It works with ${endpoints.join(', ')}.` : ''}`,
       );
     const grant: Grant = {
       endpoint: named,

@@ -50,6 +50,7 @@ export function handleError(error: FastifyError, request: FastifyRequest, reply:
   if (known.code === 'internal')
     request.log.error({ err: known.cause ?? known }, 'A request failed inside Dray');
   const answer = statusOf(known);
+  note(request, answer, known);
   if (answer === 503 || answer === 429)
     void reply.header('retry-after', Math.ceil(known.retryAfter ?? defaultRetryAfter));
   if (answer === 401) void reply.header('www-authenticate', 'Bearer realm="dray"');
@@ -58,4 +59,26 @@ export function handleError(error: FastifyError, request: FastifyRequest, reply:
 
 function send(reply: FastifyReply, status: number, error: MirrorError): void {
   void reply.code(status).type('application/json; charset=utf-8').send(toAnswer(error));
+}
+
+/** Slips of the pen, which may come in any number and interest nobody but who made them. */
+const unnoted = new Set<ErrorCode>([
+  'internal',
+  'invalid_request',
+  'invalid_reference',
+  'not_a_mirror_request',
+  'same_registry',
+  'unknown_id',
+  'too_many_requests',
+]);
+
+/** What callers hear, for who runs the service and is asked about it. */
+function note(request: FastifyRequest, status: number, { code, side, message }: MirrorError): void {
+  if (unnoted.has(code)) return;
+  const { method, ip: address, routeOptions } = request;
+  const about = { status, code, ...(side && { side }), method, route: routeOptions.url, address };
+  if (status >= 500) request.log.warn(about, message);
+  // Anybody can have these by the thousand.
+  else if (status === 401) request.log.debug(about, message);
+  else request.log.info(about, message);
 }

@@ -52,10 +52,10 @@ export async function findService(
   // The key of this machine's service is for that one only, not for whatever a --url names.
   const own = [localUrl(config), config.url].some((each) => each?.replace(/\/+$/, '') === base);
   if (info?.serviceInfo) {
+    // What was set comes before what is found; the token of Seqera Platform goes to no service that was not named.
+    const asPlatform = config.apiKey === undefined && named !== undefined && config.platformToken;
     const key = config.apiKey ?? (own ? await readKey(keyFile) : undefined);
-    // The token of Seqera Platform goes to no service that was not named.
-    const login = key === undefined && named !== undefined ? platformLogin(config) : keyLogin(key);
-    return createClient(base, login, signal);
+    return createClient(base, asPlatform ? platformLogin(asPlatform) : keyLogin(key), signal);
   }
   if (named === undefined) return undefined;
   throw new MirrorError('protocol', `What answers at ${base} is no Dray.`, {
@@ -70,9 +70,16 @@ function keyLogin(key: string | undefined): Login {
   return key === undefined ? {} : { authorization: `Bearer ${key}` };
 }
 
-function platformLogin({ platformToken }: Config): Login {
-  if (!platformToken) return {};
-  const { token, endpoint, workspaceId } = platformToken;
+/** @throws MirrorError for a workspace that is no number. */
+function platformLogin({ token, endpoint, workspaceId }: NonNullable<Config['platformToken']>): Login {
+  if (workspaceId !== undefined && !/^[1-9][0-9]*$/.test(workspaceId))
+    throw new MirrorError(
+      'invalid_request',
+      `TOWER_WORKSPACE_ID is ${workspaceId}, which is no workspace id.`,
+      {
+        remedy: 'Set it to the number of the workspace, or unset it for your personal one.',
+      },
+    );
   return {
     ...keyLogin(token),
     ...(endpoint !== undefined && { 'platform-endpoint': endpoint }),
@@ -147,7 +154,7 @@ async function refusal(answer: Response, withoutKey: boolean): Promise<MirrorErr
   if (answer.status === 401)
     return new MirrorError('unauthenticated', withoutKey ? 'The service wants a key.' : said, {
       remedy:
-        'Set DRAY_API_KEY to a key, or TOWER_ACCESS_TOKEN to a token of the Seqera Platform that the service works with, or run this where the service was started: its first key is in .dray/api-key there.',
+        'Set DRAY_API_KEY to a key, or TOWER_ACCESS_TOKEN to a token of the Seqera Platform that the service works with (with DRAY_URL: it is sent to no service that is not named), or run this where the service was started: its first key is in .dray/api-key there.',
     });
   const wait = answer.headers.get('retry-after');
   const known = code !== undefined && Object.hasOwn(catalogue, code) ? (code as ErrorCode) : 'internal';

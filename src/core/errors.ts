@@ -35,7 +35,7 @@ export const catalogue = {
   unpaired_endpoint: {
     retryable: false,
     remedy:
-      'An administrator lists it, with its token, under `platform.endpoints` in dray.yaml (or in DRAY_PLATFORM_ENDPOINTS and DRAY_PAIRING_TOKEN), and names this service in WAVE_SERVER_URL on the side of Seqera Platform.',
+      'Check the endpoint that you sent (tower.endpoint, TOWER_API_ENDPOINT). If it is right, an administrator lists it, with its token, under `platform.endpoints` in dray.yaml (or in DRAY_PLATFORM_ENDPOINTS and DRAY_PAIRING_TOKEN), and names this service in WAVE_SERVER_URL on the side of Seqera Platform.',
   },
   forbidden: { retryable: false, remedy: "Ask an administrator, or use an administrator's key." },
   unknown_id: { retryable: false, remedy: 'Check the id.' },
@@ -74,7 +74,7 @@ export const catalogue = {
   address_refused: {
     retryable: false,
     remedy:
-      'If this service may go there, an administrator lists the registry under `registries`, or its address under `network.allow`, in dray.yaml.',
+      'If this service may go there, an administrator lists the registry, with its port, under `registries`, or its address under `network.allow`, in dray.yaml.',
   },
   token_server_refused: {
     retryable: false,

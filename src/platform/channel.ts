@@ -30,6 +30,8 @@ export interface Channel {
   request(endpoint: string, request: ChannelRequest, signal: AbortSignal): Promise<ChannelAnswer>;
   /** Why an answer of this endpoint is not there yet. */
   excuse(endpoint: string): MirrorError;
+  /** Keeps what went wrong with an endpoint for its state. */
+  note(endpoint: string, error: string): void;
   /** In the order of the configuration. */
   states(): EndpointState[];
   /** Closes all sockets and refuses all requests. */
@@ -164,6 +166,7 @@ export function createChannel({ pairings, onError, onGone, timings: over }: Chan
       const lane = laneOf(endpoint);
       return failure(lane, lane.connected ? 'stopped' : 'absent');
     },
+    note: (endpoint, error) => lanes.get(endpoint)?.note(error),
     states: () => [...lanes.values()].map((lane) => lane.state()),
     close() {
       closed = true;

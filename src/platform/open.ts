@@ -15,6 +15,8 @@ import { createTokens } from './tokens.ts';
 export interface PlatformRoom extends Platform {
   channel: Channel;
   pairings: Pairings;
+  /** Key pairs that no master key opens; they are replaced when their socket opens. */
+  lostPairs: number;
   /**
    * Whom a caller's mirrors belong to: `<endpoint>#user:<id>`, or `<endpoint>#workspace:<id>` of a workspace whose
    * credentials the caller may see.
@@ -46,7 +48,7 @@ export async function openPlatform(options: PlatformRoomOptions): Promise<Platfo
   const pairings = createPairings({ endpoints, store, sealer });
   const channel = createChannel({ pairings, onError, onGone });
   const tokens = createTokens({ channel, store: createTokenStore(kysely), sealer, onError });
-  await Promise.all([pairings.reseal(), tokens.reseal()]);
+  const [lostPairs] = await Promise.all([pairings.reseal(), tokens.reseal()]);
   const platform = createPlatform({ channel, pairings, tokens });
 
   async function tenantOf(grant: Grant, signal: AbortSignal): Promise<string> {
@@ -62,6 +64,7 @@ export async function openPlatform(options: PlatformRoomOptions): Promise<Platfo
     ...platform,
     channel,
     pairings,
+    lostPairs,
     tenantOf: (grant, signal) =>
       tenantOf(grant, signal).catch(async (caught: unknown) => {
         const error = asMirrorError(caught);

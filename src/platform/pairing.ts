@@ -33,6 +33,8 @@ export interface Pairings {
   endpoints: readonly string[];
   /** @returns the endpoint, normalized; undefined when the try is to be refused, for whatever reason. */
   admit(attempt: PairingTry): string | undefined;
+  /** Why a try was refused, for the administrator and nobody else; `endpoint` where it is one of ours. */
+  whyRefused(attempt: PairingTry): { why: string; endpoint?: string };
   /**
    * The pair for a socket that opens: a new one where there is none that can be read, or it is older than a day.
    * @throws MirrorError of the database.
@@ -120,6 +122,14 @@ export function createPairings({ endpoints, store, sealer, now = Date.now }: Pai
       const known = tokens.get(endpoint);
       const same = timingSafeEqual(digestOf(attempt.token), known ?? nobody);
       return same && known !== undefined && attempt.service === service ? endpoint : undefined;
+    },
+    whyRefused(attempt) {
+      const endpoint = normalizeEndpoint(attempt.endpoint);
+      if (attempt.service !== service) return { why: 'It asks for another service than "tower".' };
+      if (endpoint === undefined) return { why: 'It names no endpoint.' };
+      if (tokens.has(endpoint)) return { why: 'It showed another token than the one configured.', endpoint };
+      const listed = [...tokens.keys()].join(', ') || 'none';
+      return { why: `Its endpoint is not listed under platform.endpoints; listed: ${listed}.` };
     },
     async present(endpoint) {
       const { id, publicKey } = await mutex.run(endpoint, () => renewed(endpoint));

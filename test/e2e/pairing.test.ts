@@ -59,14 +59,18 @@ describe('a pairing', () => {
   }
 
   it.each([
-    ['a wrong token', () => pairing(newSecret('wrong pairing token'))],
-    ['no token', () => pairing('none-at-all')],
-    ['an unknown endpoint', () => pairing(world.pairingToken, 'https://attacker.example/api')],
-  ])('is refused for %s, and the refusal is logged', async (_, attempt) => {
+    ['a wrong token', () => pairing(newSecret('wrong pairing token')), 'another token'],
+    ['no token', () => pairing('none-at-all'), 'another token'],
+    [
+      'an unknown endpoint',
+      () => pairing(world.pairingToken, 'https://attacker.example/api'),
+      'not listed under platform.endpoints',
+    ],
+  ])('is refused for %s, and the administrator can read why', async (_, attempt, why) => {
     const before = world.service.output().length;
     await expect(attempt()).rejects.toMatchObject({ end: { code: 1008 } });
-    const logged = world.service.output().slice(before);
-    expect(logged).toMatch(/"level":40.*127\.0\.0\.1/);
+    const logged = () => world.service.output().slice(before);
+    await expect.poll(logged).toMatch(new RegExp(`"level":40.*127\\.0\\.0\\.1.*${why}`));
     // Who is paired stays so.
     await world.platform.beat();
     expect((await ask(await stocked())).status).toBe(200);

@@ -55,13 +55,20 @@ export async function registerPairing(app: App, options: PairingOptions): Promis
       if (mayTry && !mayTry(request)) return turnAway(socket, 1013, 'Too many tries: come back later.');
       const attempt = readTry(request.raw.url);
       const endpoint = attempt && pairings.admit(attempt);
-      const about = { address: request.ip, endpoint: endpoint ?? showEndpoint(attempt?.endpoint) };
       if (endpoint === undefined) {
-        app.log.warn(about, 'A try to pair as an installation of Seqera Platform was refused');
         onRefused?.(request);
+        const { why, endpoint: ours } = attempt
+          ? pairings.whyRefused(attempt)
+          : { why: 'It is no such URL.' };
+        if (ours !== undefined) channel.note(ours, `A pairing was refused. ${why}`);
+        app.log.warn(
+          { address: request.ip, endpoint: ours ?? showEndpoint(attempt?.endpoint), why },
+          'A try to pair as an installation of Seqera Platform was refused',
+        );
+        // Platform is not told why: whoever tries must not learn which part was right.
         return turnAway(socket, 1008, 'The pairing is refused.');
       }
-      app.log.info(about, 'Seqera Platform has opened a socket');
+      app.log.info({ address: request.ip, endpoint }, 'Seqera Platform has opened a socket');
       return channel.open(endpoint, socket);
     },
   });
@@ -89,5 +96,5 @@ function readTry(target = ''): PairingTry | undefined {
 /** A stranger's words, for the log: origin and path only, since the rest may hold a login. */
 function showEndpoint(endpoint = ''): string {
   const url = URL.canParse(endpoint) ? new URL(endpoint) : undefined;
-  return url ? `${url.protocol}//${url.host}${url.pathname}`.slice(0, 100) : '(no URL)';
+  return url ? `${url.protocol}//${url.host}${url.pathname.replace(/\/+$/, '')}`.slice(0, 100) : '(no URL)';
 }

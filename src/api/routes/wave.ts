@@ -161,7 +161,7 @@ export function registerWave(app: App, { service, auth, url }: Dependencies): vo
       if (!(await service.mayReadLog(mirror.id, caller)))
         throw new MirrorError(
           'forbidden',
-          'Only who asked for this mirror, or an administrator, may read its log.',
+          'Only who asked for this mirror, in the same workspace, or an administrator may read its log.',
         );
       void reply.header('content-disposition', `attachment; filename=${mirror.id}.log`);
       void reply.type('text/plain; charset=utf-8');
