@@ -22,4 +22,10 @@ describe('an endpoint', () => {
   ])('%j is none', (text) => {
     expect(normalizeEndpoint(text)).toBeUndefined();
   });
+
+  it('of a million slashes costs no time', () => {
+    const begun = performance.now();
+    expect(normalizeEndpoint(`https://seqera.example.com/${'/'.repeat(1_000_000)}x`)).toBeUndefined();
+    expect(performance.now() - begun).toBeLessThan(100);
+  });
 });

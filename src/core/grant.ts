@@ -19,12 +19,16 @@ const renamed: Record<string, string> = {
   'api.stage-tower.net': 'api.cloud.stage-seqera.io',
 };
 
+/** Characters; those who write them need some dozens. */
+const endpointLimit = 1000;
+
 /**
  * One way of writing an endpoint: lower-case scheme and host, no default port, no trailing slash, no query.
- * @returns undefined for what is no http(s) URL, or has a login in it.
+ * @returns undefined for what is no http(s) URL, or has a login in it, and for what is too long to be
+ *   one: it comes from strangers, and taking the slashes off takes the square of their number.
  */
 export function normalizeEndpoint(text: string): string | undefined {
-  if (!URL.canParse(text)) return undefined;
+  if (text.length > endpointLimit || !URL.canParse(text)) return undefined;
   const url = new URL(text);
   if (!/^https?:$/.test(url.protocol) || url.username || url.password) return undefined;
   url.hostname = renamed[url.hostname] ?? url.hostname;

@@ -221,6 +221,7 @@ export function createEcrKeychain(
       if (identity) await ecr.prepare(identity, repository, signal);
       return identity !== undefined;
     },
+    prepares: ({ registry }) => identities.has(registry),
   };
 }
 

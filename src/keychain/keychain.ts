@@ -11,6 +11,8 @@ export interface Keychain {
    * @returns whether the repository is of this keychain's kind.
    */
   prepare?(repository: Repository, signal: AbortSignal): Promise<boolean>;
+  /** Whether `prepare` could be for this repository, as far as its name tells. */
+  prepares?(repository: Repository): boolean;
 }
 
 /** Asks keychains in order; the first that knows the host wins. */
@@ -27,5 +29,6 @@ export function chain(...keychains: readonly Keychain[]): Keychain {
       for (const keychain of keychains) if (await keychain.prepare?.(repository, signal)) return true;
       return false;
     },
+    prepares: (repository) => keychains.some((keychain) => keychain.prepares?.(repository) ?? false),
   };
 }

@@ -50,6 +50,7 @@ export function createPlatformKeychain(platform: PlatformCredentials, ecr: Ecr, 
       await ecr.prepare(ecr.identityOf(aws, registry), repository, signal);
       return true;
     },
+    prepares: ({ registry }) => ecrHost(registry) !== undefined,
   };
 }
 

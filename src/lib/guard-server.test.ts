@@ -174,6 +174,22 @@ describe('plain HTTP', () => {
     expect(await ask(via, 'http://good.test:1/')).toMatchObject({ status: 502 });
   });
 
+  it.each([
+    'HTTP/1.1 000 OK\r\nContent-Length: 0',
+    'HTTP/1.1 200 a\x01b\r\nContent-Length: 0',
+    'HTTP/1.1 101 Go\r\nConnection: upgrade\r\nUpgrade: x',
+    'nonsense',
+  ])('that is answered %j is a bad gateway', async (head) => {
+    const odd = createServer((socket) => {
+      socket.on('error', () => undefined).once('data', () => socket.end(`${head}\r\n\r\n`, 'latin1'));
+    });
+    await once(odd.listen(0, '127.0.0.1'), 'listening');
+    const via = admit(await start()).via;
+    const { status } = await ask(via, `http://good.test:${(odd.address() as AddressInfo).port}/`);
+    odd.close();
+    expect(status).toBe(502);
+  });
+
   it.each(['https://good.test/', '/', 'ftp://good.test/'])('is not %s', async (url) => {
     expect(await ask(admit(await start()).via, url)).toMatchObject({ status: 400 });
   });

@@ -188,8 +188,18 @@ export async function serveGuard({
         ? http.request(url, { method, headers, createConnection: () => dial(url) })
         : askProxy(new URL(via), { method, headers, path: url.href });
     asked.once('response', (answer) => {
-      response.writeHead(answer.statusCode ?? 502, answer.statusMessage, endToEnd(answer.headersDistinct));
+      try {
+        response.writeHead(answer.statusCode ?? 502, answer.statusMessage, endToEnd(answer.headersDistinct));
+      } catch (error) {
+        // Node reads status lines that it does not write: thrown here, it would end the whole service.
+        return fail(error);
+      }
       pipeline(answer, response, () => undefined);
+    });
+    // Nobody asked for another protocol; without this the visitor would wait for ever.
+    asked.once('upgrade', (_, socket) => {
+      socket.destroy();
+      fail(new Error());
     });
     asked.on('error', fail);
     // A pipeline would end the answer along with a request that was cut short by it.

@@ -36,13 +36,14 @@ export function createPushCheck(registry: Registry): PushCheck {
       const signal = signalUntil(deadline);
       const credential = await untilDeadline(deadline, () => keychain.resolve(target, signal));
       if (credential && !strict) return;
-      const key = `${fingerprint(credential)} ${formatRepository(target)}`;
+      // What a dry run takes for granted counts for dry runs only.
+      const key = `${fingerprint(credential)} ${formatRepository(target)}${dryRun ? ' dry' : ''}`;
       await seen.get(key, trusted, () =>
         untilDeadline(deadline, async () => {
           if (!dryRun) await keychain.prepare?.(target, signal);
           const may = await registry.checkPush(target, { credential, signal });
           // One that would be made first is no reason to say no.
-          if (!may && !(dryRun && keychain.prepare))
+          if (!may && !(dryRun && keychain.prepares?.(target)))
             throw new MirrorError(
               'push_refused',
               `${formatRepository(target)} does not exist, and its registry makes no repository by itself.`,

@@ -37,6 +37,16 @@ describe('what a caller of Seqera Platform is advised', () => {
   it('names no workspace on a record', () => {
     const error = new MirrorError('denied', 'It failed.', { side: 'target' });
     expect(advise(error, route, somebodysPlace).remedy).not.toMatch(/[0-9]|seqera\.example/);
+    const speaking = [
+      new MirrorError('forbidden', 'The caller is no member of workspace 7 on https://seqera.example/api.'),
+      new MirrorError('credential_unreadable', 'Credential c-7 can not be read.', { side: 'source' }),
+    ];
+    for (const each of speaking) {
+      const { code, side, message } = advise(each, route, somebodysPlace);
+      expect([code, side]).toEqual([each.code, each.side]);
+      expect(message).not.toMatch(/[0-9]|seqera\.example/);
+      expect(advise(each, route, place)).toBe(each);
+    }
   });
 
   it('keeps what else the error says', () => {

@@ -14,6 +14,12 @@ const remedies: Partial<Record<ErrorCode, (host: string, place: string) => strin
     `Check its name and tag; if it is private, a container registry credential for ${host} that may read it is needed in ${place}.`,
 };
 
+/** What such a failure is called on a record, where its own words would name a workspace or a credential. */
+const nameless: Partial<Record<ErrorCode, string>> = {
+  forbidden: 'Who asked for it may not see the credentials of that workspace any more.',
+  credential_unreadable: 'The credential for this registry can not be read.',
+};
+
 /**
  * Says of a failure at a registry what the one who asked can do about it, and what a private source looks like.
  * @param place where a caller of Seqera Platform keeps credentials; absent: the caller has a key of this installation.
@@ -23,7 +29,10 @@ export function advise(
   { source, target }: Route,
   place: string | undefined,
 ): MirrorError {
-  const { code, side, retryAfter, retryable, cause } = error;
+  const { code, side, retryAfter, retryable, remedy: usual, cause } = error;
+  const unnamed = place === somebodysPlace ? nameless[code] : undefined;
+  if (unnamed !== undefined)
+    return new MirrorError(code, unnamed, { ...(side && { side }), retryable, remedy: usual, cause });
   if (!side) return error;
   const host = (side === 'source' ? source : target).registry;
   const remedy = place && remedies[code]?.(host, place);
@@ -35,7 +44,7 @@ export function advise(
   return new MirrorError(code, `${unseen}${error.message}`, {
     side,
     retryable,
-    remedy: remedy ?? error.remedy,
+    remedy: remedy ?? usual,
     ...(retryAfter !== undefined && { retryAfter }),
     cause,
   });

@@ -51,26 +51,34 @@ export async function openPlatform(options: PlatformRoomOptions): Promise<Platfo
   const [lostPairs] = await Promise.all([pairings.reseal(), tokens.reseal()]);
   const platform = createPlatform({ channel, pairings, tokens });
 
-  async function tenantOf(grant: Grant, signal: AbortSignal): Promise<string> {
-    const { endpoint, workspaceId } = grant;
-    const user = await platform.userId(grant, signal);
-    if (workspaceId === undefined) return `${endpoint}#user:${user}`;
-    // Who may see a workspace's credentials is a member; who a user is, Platform tells without the workspaces.
-    await platform.credentials(grant, signal);
-    return `${endpoint}#workspace:${workspaceId}`;
-  }
-
   return {
     ...platform,
     channel,
     pairings,
     lostPairs,
     tenantOf: (grant, signal) =>
-      tenantOf(grant, signal).catch(async (caught: unknown) => {
+      tenantOf(platform, grant, signal).catch(async (caught: unknown) => {
         const error = asMirrorError(caught);
         if (error.code !== 'platform_unavailable' || (await store.present(service, grant.endpoint)))
           throw error;
         throw new MirrorError('unpaired_endpoint', `${grant.endpoint} has never connected to this service.`);
       }),
   };
+}
+
+/** As {@link PlatformRoom.tenantOf}, of an endpoint that has connected before. */
+export async function tenantOf(
+  platform: Pick<Platform, 'userId' | 'credentials'>,
+  grant: Grant,
+  signal: AbortSignal,
+): Promise<string> {
+  const { endpoint, workspaceId } = grant;
+  const user = await platform.userId(grant, signal);
+  if (workspaceId === undefined) return `${endpoint}#user:${user}`;
+  // Who may see a workspace's credentials is a member; who a user is, Platform tells without the workspaces. A run keeps
+  // its credentials for as long as it lasts, but not its caller's membership.
+  const lasting = { ...grant };
+  delete lasting.workflowId;
+  await platform.credentials(lasting, signal);
+  return `${endpoint}#workspace:${workspaceId}`;
 }
