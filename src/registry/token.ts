@@ -1,5 +1,5 @@
 import type { Credential } from '../core/credential.ts';
-import { hash } from 'node:crypto';
+import { fingerprint } from '../lib/fingerprint.ts';
 
 /** What a token is asked for (distribution token spec, "Requesting a Token"). */
 export interface TokenRequest {
@@ -51,7 +51,7 @@ export function createTokenCache(): TokenCache {
 }
 
 function keyOf({ realm, service, scope, credential }: TokenRequest): string {
-  return hash('sha256', JSON.stringify([realm.href, service, scope, credential]), 'hex');
+  return fingerprint(realm.href, service, scope, credential);
 }
 
 /** A token is used until this many milliseconds before its end: a request under way must not outlive it. */
