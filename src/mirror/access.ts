@@ -36,7 +36,8 @@ export function createPushCheck(registry: Registry): PushCheck {
       const signal = signalUntil(deadline);
       const credential = await untilDeadline(deadline, () => keychain.resolve(target, signal));
       if (credential && !strict) return;
-      const key = fingerprint(credential, formatRepository(target));
+      // A dry run takes for granted what a copy must not.
+      const key = fingerprint(credential, formatRepository(target), dryRun);
       await seen.get(key, trusted, () =>
         untilDeadline(deadline, async () => {
           if (!dryRun) await keychain.prepare?.(target, signal);
