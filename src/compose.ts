@@ -177,7 +177,7 @@ export async function startService(config: Config): Promise<Service> {
     const own = createKeychain(config, { ecr });
     const shared = createKeychain(config, { ecr, sharedOnly: true });
     const mirrors = mirrorStore.createMirrorStore(database.kysely);
-    await mirrors.resealGrants((sealed, id) => reseal(sealer, sealed, grantPurpose(id)));
+    await mirrors.resealGrants((sealed, id) => sealer.reseal(sealed, grantPurpose(id)));
     const keys = keyStore.createKeyStore(database.kysely);
     const queue = await queues.openQueue(database, config.skopeo.timeLimit, onError);
     closing.unshift(() => queue.close());
@@ -305,12 +305,6 @@ async function openSealer({ secretKeys, secretKeyFile }: Config): Promise<Sealer
       `${secretKeyFile} can be read by others. Make it private: chmod 600 ${secretKeyFile}`,
     );
   return createSealer(parseSecretKeys(await readFile(secretKeyFile, 'utf8'), secretKeyFile));
-}
-
-/** The same secret under the present master key; undefined when it is so already, or can't be opened. */
-function reseal(sealer: Sealer, sealed: string, purpose: string): string | undefined {
-  const secret = sealer.isOld(sealed) ? sealer.open(sealed, purpose) : undefined;
-  return secret === undefined ? undefined : sealer.seal(secret, purpose);
 }
 
 /** Bytes that must be free for a copy to be accepted: its auth files, its log and its records. */

@@ -43,10 +43,10 @@ export interface Pairings {
   /** Undefined when its record or the master key is lost. */
   privateKey(id: string): Promise<KeyObject | undefined>;
   /**
-   * At start: seals anew what is sealed with an old master key, and deletes what is out of date.
-   * @returns how many pairs no master key opens; they are replaced when their socket opens.
+   * At start: seals anew what is sealed with an old master key, and deletes what is out of date. A pair that no
+   * master key opens is replaced when its socket opens.
    */
-  reseal(): Promise<number>;
+  reseal(): Promise<void>;
 }
 
 export interface PairingsOptions {
@@ -140,14 +140,10 @@ export function createPairings({ endpoints, store, sealer, now = Date.now }: Pai
       }),
     async reseal() {
       await sweep();
-      let lost = 0;
-      for (const record of await store.list()) {
-        const pem = open(record);
-        if (pem === undefined) lost++;
-        else if (sealer.isOld(record.privateKey))
-          await store.reseal(record.id, record.privateKey, sealer.seal(pem, purposeOf(record.id)));
+      for (const { id, privateKey } of await store.list()) {
+        const anew = sealer.reseal(privateKey, purposeOf(id));
+        if (anew !== undefined) await store.reseal(id, privateKey, anew);
       }
-      return lost;
     },
   };
 }

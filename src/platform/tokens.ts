@@ -140,8 +140,8 @@ export function createTokens({
     async reseal() {
       await store.sweep(new Date(now() - life));
       for (const { id, sealed } of await store.list()) {
-        const opened = sealer.isOld(sealed) ? sealer.open(sealed, purposeOf(id)) : undefined;
-        if (opened !== undefined) await store.reseal(id, sealed, sealer.seal(opened, purposeOf(id)));
+        const anew = sealer.reseal(sealed, purposeOf(id));
+        if (anew !== undefined) await store.reseal(id, sealed, anew);
       }
     },
   };
