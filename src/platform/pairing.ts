@@ -59,7 +59,7 @@ export interface PairingsOptions {
 }
 
 /** The one service that pairs with a Wave server; it is Platform's old name. */
-export const service = 'tower';
+const service = 'tower';
 
 const day = 24 * 3600 * 1000;
 /** Milliseconds. Wave's pairs live as long: `wave.pairing-key.lease` and `duration`. */
@@ -94,7 +94,6 @@ export function createPairings({ endpoints, store, sealer, now = Date.now }: Pai
     const pem = privateKey.export({ type: 'pkcs8', format: 'pem' }) as string;
     return {
       id,
-      service,
       endpoint,
       publicKey: publicKey.export({ type: 'spki', format: 'der' }).toString('base64'),
       privateKey: sealer.seal(pem, purposeOf(id)),
@@ -104,7 +103,7 @@ export function createPairings({ endpoints, store, sealer, now = Date.now }: Pai
 
   async function renewed(endpoint: string): Promise<PairingRecord> {
     for (;;) {
-      const old = await store.present(service, endpoint);
+      const old = await store.present(endpoint);
       if (old && now() - old.createdAt.getTime() <= life.untilRenewed && open(old) !== undefined) return old;
       const next = await create(endpoint);
       // False: another process was faster, and its pair is there now.

@@ -68,7 +68,6 @@ export async function up(db: Kysely<unknown>): Promise<void> {
   await db.schema
     .createTable('pairings')
     .addColumn('id', 'text', (c) => c.primaryKey())
-    .addColumn('service', 'text', (c) => c.notNull())
     .addColumn('endpoint', 'text', (c) => c.notNull())
     .addColumn('public_key', 'text', (c) => c.notNull())
     .addColumn('private_key', 'text', (c) => c.notNull())
@@ -76,7 +75,7 @@ export async function up(db: Kysely<unknown>): Promise<void> {
     .addColumn('replaced_at', 'timestamptz')
     .execute();
   // One present pair for each endpoint, however many processes make one at once.
-  await sql`create unique index pairings_present on pairings (service, endpoint) where replaced_at is null`.execute(
+  await sql`create unique index pairings_present on pairings (endpoint) where replaced_at is null`.execute(
     db,
   );
 
