@@ -181,7 +181,7 @@ export async function startService(config: Config): Promise<Service> {
     let lost = platform.lostPairs;
     await mirrors.resealGrants((sealed, id) => {
       if (sealer.open(sealed, grantPurpose(id)) === undefined) lost++;
-      return reseal(sealer, sealed, grantPurpose(id));
+      return sealer.reseal(sealed, grantPurpose(id));
     });
     if (lost > 0)
       logger.warn(
@@ -317,12 +317,6 @@ async function openSealer({ secretKeys, secretKeyFile }: Config): Promise<Sealer
       `${secretKeyFile} can be read by others. Make it private: chmod 600 ${secretKeyFile}`,
     );
   return createSealer(parseSecretKeys(await readFile(secretKeyFile, 'utf8'), secretKeyFile));
-}
-
-/** The same secret under the present master key; undefined when it is so already, or can't be opened. */
-function reseal(sealer: Sealer, sealed: string, purpose: string): string | undefined {
-  const secret = sealer.isOld(sealed) ? sealer.open(sealed, purpose) : undefined;
-  return secret === undefined ? undefined : sealer.seal(secret, purpose);
 }
 
 /** Bytes that must be free for a copy to be accepted: its auth files, its log and its records. */

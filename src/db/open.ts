@@ -69,12 +69,22 @@ async function lockDataDir(dataDir: string): Promise<Lock> {
   });
 }
 
-async function migrate(kysely: Kysely<Schema>): Promise<void> {
+/**
+ * Brings the schema up to date. A migration that was ever released is never changed: a database that has it is not
+ * given it again.
+ * @param last where to stop, for tests.
+ */
+export async function migrate(kysely: Kysely<Schema>, last?: string): Promise<void> {
   const migrator = new Migrator({
     db: kysely,
     // Listed by hand, in order: what runs is what one reads here.
-    provider: { getMigrations: async () => ({ '0001-first': await import('./migrations/0001-first.ts') }) },
+    provider: {
+      getMigrations: async () => ({
+        '0001-first': await import('./migrations/0001-first.ts'),
+        '0002-tenants': await import('./migrations/0002-tenants.ts'),
+      }),
+    },
   });
-  const { error } = await migrator.migrateToLatest();
+  const { error } = await (last === undefined ? migrator.migrateToLatest() : migrator.migrateTo(last));
   if (error) throw classifyDatabaseError(error);
 }

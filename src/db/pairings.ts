@@ -5,7 +5,6 @@ import type { PairingsTable, Schema } from './schema.ts';
 /** A key pair that an endpoint of Seqera Platform was, or is, given. */
 export interface PairingRecord {
   id: string;
-  service: string;
   endpoint: string;
   /** Base64 of the SubjectPublicKeyInfo in DER. */
   publicKey: string;
@@ -27,12 +26,11 @@ export function createPairingStore(kysely: Kysely<Schema>) {
       }),
 
     /** The pair that is not replaced. */
-    present: (service: string, endpoint: string) =>
+    present: (endpoint: string) =>
       guarded(async () => {
         const row = await kysely
           .selectFrom('pairings')
           .selectAll()
-          .where('service', '=', service)
           .where('endpoint', '=', endpoint)
           .where('replaced_at', 'is', null)
           .executeTakeFirst();
@@ -60,14 +58,13 @@ export function createPairingStore(kysely: Kysely<Schema>) {
             .insertInto('pairings')
             .values({
               id: next.id,
-              service: next.service,
               endpoint: next.endpoint,
               public_key: next.publicKey,
               private_key: next.privateKey,
               created_at: next.createdAt,
             })
             .onConflict((conflict) =>
-              conflict.columns(['service', 'endpoint']).where('replaced_at', 'is', null).doNothing(),
+              conflict.column('endpoint').where('replaced_at', 'is', null).doNothing(),
             )
             .executeTakeFirst();
           return numInsertedOrUpdatedRows === 1n;
@@ -102,7 +99,6 @@ export function createPairingStore(kysely: Kysely<Schema>) {
 function fromRow(row: Selectable<PairingsTable>): PairingRecord {
   return {
     id: row.id,
-    service: row.service,
     endpoint: row.endpoint,
     publicKey: row.public_key,
     privateKey: row.private_key,

@@ -59,7 +59,6 @@ export interface KeysTable {
 /** Key pairs for Seqera Platform; of one endpoint one at most is not replaced. */
 export interface PairingsTable {
   id: string;
-  service: string;
   endpoint: string;
   public_key: string;
   /** Sealed (lib/seal.ts). */

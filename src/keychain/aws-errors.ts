@@ -77,6 +77,12 @@ export function classifyAwsError(error: unknown, { action, subject }: AwsDoing):
       cause: withoutSecrets(name),
       remedy: 'Check the name of the repository and, in dray.yaml, the settings under `ecr`.',
     });
+  // An answer that the SDK could not read.
+  if (status > 0)
+    return new MirrorError('protocol', `What answers ${doing} is not AWS.`, {
+      cause: withoutSecrets(name),
+      remedy: 'Check the proxy in between and the variables AWS_ENDPOINT_URL….',
+    });
   return new MirrorError('internal', `Something went wrong in ${doing}.`, { cause: error });
 }
 

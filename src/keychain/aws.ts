@@ -1,5 +1,5 @@
-import { hash } from 'node:crypto';
 import { MirrorError } from '../core/errors.ts';
+import { fingerprint } from '../lib/fingerprint.ts';
 import type { Dispatchers } from '../lib/http.ts';
 import { beforeEnd, createLeases } from '../lib/lease.ts';
 import { classifyAwsError } from './aws-errors.ts';
@@ -41,12 +41,6 @@ export const awsPatience = 8000;
 const identityLimit = 1000;
 /** One more try for what fails in passing; longer outages are waited out by those who ask us. */
 const maxAttempts = 2;
-
-/** @returns a name for an identity under which things may be kept: a hash, since it tells of secrets. */
-export function fingerprint({ keys, role }: AwsIdentity, ...more: string[]): string {
-  const parts = [keys?.accessKey, keys?.secretKey, role?.arn, role?.externalId];
-  return hash('sha256', JSON.stringify([...parts.map((part) => part ?? null), ...more]), 'hex');
-}
 
 /**
  * The identity that a caller's credential stands for. The service's own identity only ever assumes a role for a caller

@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { readFile, stat } from 'node:fs/promises';
 import type { Credential } from '../core/credential.ts';
 import { MirrorError } from '../core/errors.ts';
@@ -28,7 +29,7 @@ const helperLimit = 10_000;
  * The logins of a Docker `config.json`, its credential helpers and its store included. The file is read again
  * when it changes. A missing file has no logins.
  * @throws MirrorError `logins_unreadable` that names the file, `credentials_rejected` that names the helper, but
- * nothing that is in it.
+ * nothing that is in it; `timeout` when the signal stops a helper.
  */
 export function createDockerConfigKeychain(path: string, env: Record<string, string>): Keychain {
   let cached: { stamp: string; config: DockerConfig } | undefined;
@@ -37,7 +38,7 @@ export function createDockerConfigKeychain(path: string, env: Record<string, str
     const info = await stat(path).catch(() => undefined);
     if (!info) return undefined;
     const stamp = `${info.mtimeMs} ${info.size} ${info.ino}`;
-    if (cached?.stamp !== stamp) cached = { stamp, config: readConfig(await readFile(path, 'utf8'), path) };
+    if (cached?.stamp !== stamp) cached = { stamp, config: await readConfig(path) };
     return cached.config;
   }
 
@@ -60,12 +61,15 @@ export function createDockerConfigKeychain(path: string, env: Record<string, str
 
 /** The hosts that the file has a login for, or a helper of their own. @throws MirrorError `logins_unreadable`. */
 export async function listDockerHosts(path: string): Promise<string[]> {
-  const text = await readFile(path, 'utf8').catch(() => '{}');
-  const { auths, credHelpers } = readConfig(text, path);
+  if (!existsSync(path)) return [];
+  const { auths, credHelpers } = await readConfig(path);
   return [...new Set([...Object.keys(auths), ...Object.keys(credHelpers)].map(hostOf))];
 }
 
-function readConfig(text: string, path: string): DockerConfig {
+async function readConfig(path: string): Promise<DockerConfig> {
+  const text = await readFile(path, 'utf8').catch((error: unknown) => {
+    throw unreadable(path, `can't be read (${(error as NodeJS.ErrnoException).code})`);
+  });
   let parsed: unknown;
   try {
     parsed = JSON.parse(text);
@@ -82,8 +86,8 @@ function objectOr<T>(value: unknown): Record<string, T> {
   return typeof value === 'object' && value !== null ? (value as Record<string, T>) : {};
 }
 
-function unreadable(path: string): MirrorError {
-  return new MirrorError('logins_unreadable', `${path} is no Docker configuration file.`);
+function unreadable(path: string, why = 'is no Docker configuration file'): MirrorError {
+  return new MirrorError('logins_unreadable', `${path} ${why}.`);
 }
 
 function fromEntry(entry: AuthEntry | undefined, path: string): Credential | undefined {
@@ -127,6 +131,8 @@ async function askHelper(
   }).catch((error: unknown) => {
     throw failed('can not be run', error);
   });
+  if (signal.aborted)
+    throw new MirrorError('timeout', `There was no time left for the credential helper ${command}.`);
   if (limit.aborted) throw failed(`took longer than ${helperLimit / 1000} s`);
   if (exit.code !== 0) {
     if (/credentials not found/i.test(output)) return undefined;

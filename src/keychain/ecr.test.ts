@@ -6,6 +6,7 @@ import { describeKeychain } from '../../test/conformance/keychain.ts';
 import { startAws, type TestAws } from '../../test/fixtures/aws.ts';
 import { startNameProxy } from '../../test/fixtures/name-proxy.ts';
 import { freePort, makeCertificate } from '../../test/fixtures/registry.ts';
+import { answer, startStandIn } from '../../test/fixtures/stand-in.ts';
 import { MirrorError } from '../core/errors.ts';
 import { isLoopback } from '../core/reference.ts';
 import { allowAll } from '../lib/address.ts';
@@ -258,12 +259,17 @@ describe('a refusal of AWS', () => {
     expect(await ecr.login(mine, host, signal)).toMatchObject({ username: 'AWS' });
   });
 
+  it('is not what the page of a proxy in between is taken for', async () => {
+    const page = await startStandIn((_, response) => answer(response, 200, '<html>Log in first</html>'));
+    ambient({ AWS_ENDPOINT_URL_ECR: page.url });
+    expect(await refusal(ecr.login(mine, host, signal))).toMatchObject({ code: 'protocol' });
+    await page.stop();
+  });
+
   it('is not what a dead connection is taken for', async () => {
     ambient({ AWS_ENDPOINT_URL_ECR: `http://127.0.0.1:${await freePort()}` });
-    expect(await refusal(ecr.login(mine, host, signal))).toMatchObject({
-      code: 'registry_unavailable',
-      retryable: true,
-    });
+    const told = await refusal(ecr.login(mine, host, signal));
+    expect(told).toMatchObject({ code: 'registry_unavailable', retryable: true });
   });
 });
 

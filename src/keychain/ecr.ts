@@ -3,17 +3,11 @@ import { readFile } from 'node:fs/promises';
 import type { Credential } from '../core/credential.ts';
 import { MirrorError } from '../core/errors.ts';
 import { formatRepository, type Repository } from '../core/reference.ts';
+import { fingerprint } from '../lib/fingerprint.ts';
 import type { Dispatchers } from '../lib/http.ts';
 import { beforeEnd, createLeases } from '../lib/lease.ts';
 import type { RegistryEntry, Settings } from '../settings.ts';
-import {
-  type AwsIdentity,
-  awsPatience,
-  type CallerKeys,
-  createAws,
-  fingerprint,
-  identityOfCaller,
-} from './aws.ts';
+import { type AwsIdentity, awsPatience, type CallerKeys, createAws, identityOfCaller } from './aws.ts';
 import { classifyAwsError } from './aws-errors.ts';
 import { type EcrApi, isMissing, isThere, openPrivate, openPublic } from './ecr-api.ts';
 import type { Keychain } from './keychain.ts';

@@ -52,19 +52,12 @@ export function classify(address: string): AddressKind | undefined {
 }
 
 /** The same address in one notation: IPv4 where it is wrapped in IPv6, else eight groups of four digits. */
-function canonical(address: string): string | undefined {
+export function canonical(address: string): string | undefined {
+  if (isIPv4(address)) return address;
   const [bare = ''] = address.replace(/^\[|\]$/g, '').split('%');
   if (isIPv4(bare)) return bare;
   if (!isIPv6(bare)) return undefined;
-  // The URL parser writes a dotted end in hexadecimal.
-  const { hostname } = new URL(`http://[${bare}]`);
-  const [head = '', tail] = hostname.slice(1, -1).split('::');
-  const [first, last] = [head, tail ?? ''].map((part) => (part === '' ? [] : part.split(':'))) as [
-    string[],
-    string[],
-  ];
-  const zeros = Array.from({ length: tail === undefined ? 0 : 8 - first.length - last.length }, () => '0');
-  const groups = [...first, ...zeros, ...last].map((group) => group.padStart(4, '0'));
+  const groups = groupsOf(bare.toLowerCase());
   const whole = groups.join('');
   // Mapped (RFC 4291), translated (RFC 2765), compatible (RFC 4291), NAT64 (RFC 6052): the last 32 bits; 6to4: those after 2002.
   const wrapped =
@@ -72,6 +65,24 @@ function canonical(address: string): string | undefined {
     /^2002(.{8})/.exec(whole);
   if (!wrapped?.[1]) return groups.join(':');
   return Array.from(Buffer.from(wrapped[1], 'hex')).join('.');
+}
+
+/** The eight groups of an IPv6 address (RFC 4291, section 2.2), of four digits each. */
+function groupsOf(address: string): string[] {
+  const [head = [], tail] = address.split('::').map((half) =>
+    half
+      .split(':')
+      .filter((part) => part !== '')
+      .flatMap((part) => (part.includes('.') ? dotted(part) : part.padStart(4, '0'))),
+  );
+  if (!tail) return head;
+  return [...head, ...Array<string>(8 - head.length - tail.length).fill('0000'), ...tail];
+}
+
+/** The two groups that an address in the notation of IPv4 stands for. */
+function dotted(end: string): string[] {
+  const digits = Buffer.from(end.split('.').map(Number)).toString('hex');
+  return [digits.slice(0, 4), digits.slice(4)];
 }
 
 function listOf(ranges: readonly string[]): BlockList {

@@ -75,3 +75,16 @@ it('ends a fetch that takes too long, whether or not it listens', async () => {
   });
   expect(await leases.get('key', signal, source())).toBe('a1');
 });
+
+it('forgets what proved to be good no more, but not what was fetched since or is being fetched', async () => {
+  const leases = create();
+  const fetch = source();
+  const ask = () => leases.get('key', signal, fetch);
+  expect(await ask()).toBe('a1');
+  leases.drop('key', 'a1');
+  const second = ask();
+  leases.drop('key', 'a1');
+  expect(await second).toBe('a2');
+  leases.drop('key', 'a1');
+  expect(await ask()).toBe('a2');
+});

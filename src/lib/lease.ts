@@ -12,6 +12,8 @@ export interface Leases<T> {
    * @throws the signal's reason, or what the fetch threw, which is not kept.
    */
   get(key: string, signal: AbortSignal, fetch: (signal: AbortSignal) => Promise<Lease<T>>): Promise<T>;
+  /** Forgets what proved to be good no more; what another has fetched since, or is fetching, stays. */
+  drop(key: string, value: T): void;
 }
 
 /**
@@ -19,7 +21,7 @@ export interface Leases<T> {
  * @param patience milliseconds that a fetch may take, however long its callers would wait.
  */
 export function createLeases<T>({ limit, patience }: { limit: number; patience: number }): Leases<T> {
-  const leases = new Map<string, { expires: number; lease: Promise<Lease<T>> }>();
+  const leases = new Map<string, { expires: number; value?: T; lease: Promise<Lease<T>> }>();
   return {
     async get(key, signal, fetch) {
       signal.throwIfAborted();
@@ -27,17 +29,20 @@ export function createLeases<T>({ limit, patience }: { limit: number; patience: 
       if (!entry || performance.now() >= entry.expires) {
         const own = AbortSignal.timeout(patience);
         // Some libraries take no signal: what hangs in one must not hang here for ever.
-        const fresh = { expires: Infinity, lease: unlessAborted(fetch(own), own) };
+        const fresh: typeof entry = { expires: Infinity, lease: unlessAborted(fetch(own), own) };
         entry = fresh;
         leases.delete(key);
         leases.set(key, fresh);
         if (leases.size > limit) leases.delete(leases.keys().next().value as string);
         fresh.lease.then(
-          ({ expires }) => (fresh.expires = expires),
+          (lease) => Object.assign(fresh, lease),
           () => leases.get(key) === fresh && leases.delete(key),
         );
       }
       return (await unlessAborted(entry.lease, signal)).value;
+    },
+    drop(key, value) {
+      if (leases.get(key)?.value === value) leases.delete(key);
     },
   };
 }

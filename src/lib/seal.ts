@@ -6,8 +6,8 @@ export interface Sealer {
   seal(secret: string, purpose: string): string;
   /** @returns undefined when it was sealed with a key that is not here, for another purpose, or was altered. */
   open(sealed: string, purpose: string): string | undefined;
-  /** Whether it was sealed with an old key, and should be sealed again. */
-  isOld(sealed: string): boolean;
+  /** The same secret under the present key. @returns undefined when it is so already, or can't be opened. */
+  reseal(sealed: string, purpose: string): string | undefined;
 }
 
 const algorithm = 'aes-256-gcm';
@@ -24,7 +24,7 @@ export function createSealer(keys: readonly Buffer[]): Sealer {
   const [current] = byName;
   if (!current) throw new Error('A sealer needs a key.');
   const [name, key] = current;
-  return {
+  const sealer: Sealer = {
     seal(secret, purpose) {
       const iv = randomBytes(ivLength);
       const cipher = createCipheriv(algorithm, key, iv).setAAD(Buffer.from(purpose));
@@ -49,6 +49,11 @@ export function createSealer(keys: readonly Buffer[]): Sealer {
         return undefined;
       }
     },
-    isOld: (sealed) => sealed.split('.')[1] !== name,
+    reseal(sealed, purpose) {
+      if (sealed.split('.')[1] === name) return undefined;
+      const secret = sealer.open(sealed, purpose);
+      return secret === undefined ? undefined : sealer.seal(secret, purpose);
+    },
   };
+  return sealer;
 }

@@ -1,7 +1,7 @@
-import { fingerprint } from '../core/credential.ts';
 import { MirrorError } from '../core/errors.ts';
 import { formatRepository, type Repository } from '../core/reference.ts';
 import type { Keychain } from '../keychain/keychain.ts';
+import { fingerprint } from '../lib/fingerprint.ts';
 import { createMemo } from '../lib/memo.ts';
 import type { Registry } from '../registry/registry.ts';
 import { signalUntil, untilDeadline } from './retry.ts';
@@ -36,8 +36,8 @@ export function createPushCheck(registry: Registry): PushCheck {
       const signal = signalUntil(deadline);
       const credential = await untilDeadline(deadline, () => keychain.resolve(target, signal));
       if (credential && !strict) return;
-      // What a dry run takes for granted counts for dry runs only.
-      const key = `${fingerprint(credential)} ${formatRepository(target)}${dryRun ? ' dry' : ''}`;
+      // A dry run takes for granted what a copy must not.
+      const key = fingerprint(credential, formatRepository(target), dryRun);
       await seen.get(key, trusted, () =>
         untilDeadline(deadline, async () => {
           if (!dryRun) await keychain.prepare?.(target, signal);

@@ -1,8 +1,9 @@
 import type { Digest } from '../core/digest.ts';
-import { type Credential, fingerprint } from '../core/credential.ts';
+import type { Credential } from '../core/credential.ts';
 import { asMirrorError, MirrorError, type Side } from '../core/errors.ts';
 import { formatReference, type Reference } from '../core/reference.ts';
 import type { Keychain } from '../keychain/keychain.ts';
+import { fingerprint } from '../lib/fingerprint.ts';
 import { createMemo } from '../lib/memo.ts';
 import type { Registry } from '../registry/registry.ts';
 import { signalUntil, untilDeadline } from './retry.ts';
@@ -99,7 +100,7 @@ export function createObservatory(options: LooksOptions): Observatory {
         const credential = await untilDeadline(deadline, () =>
           keychain.resolve(reference, signalUntil(deadline)),
         );
-        return { credential, key: `${fingerprint(credential)} ${formatReference(reference)}` };
+        return { credential, key: fingerprint(credential, formatReference(reference)) };
       }
       return {
         async look(reference, side, deadline) {

@@ -1,7 +1,7 @@
-import { hash } from 'node:crypto';
 import type { z } from 'zod';
 import { asMirrorError, MirrorError } from '../core/errors.ts';
 import type { Grant, PlatformKeys } from '../core/grant.ts';
+import { fingerprint } from '../lib/fingerprint.ts';
 import { createMemo, type Memo } from '../lib/memo.ts';
 import {
   answers,
@@ -190,5 +190,5 @@ function ageOf({ workflowId }: Grant): number {
 /** A hash: the cache names no token. */
 function keyOf(grant: Grant, what: string): string {
   const { workspaceId, workflowId } = grant;
-  return hash('sha256', JSON.stringify([hashGrant(grant), workspaceId, workflowId, what]), 'hex');
+  return fingerprint(hashGrant(grant), workspaceId, workflowId, what);
 }

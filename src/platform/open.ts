@@ -8,7 +8,7 @@ import type { Sealer } from '../lib/seal.ts';
 import { type Channel, createChannel } from './channel.ts';
 import { createPlatform, type Platform } from './client.ts';
 import { canDecrypt } from './packet.ts';
-import { createPairings, type Pairings, service } from './pairing.ts';
+import { createPairings, type Pairings } from './pairing.ts';
 import { createTokens } from './tokens.ts';
 
 /** Everything that has to do with Seqera Platform. */
@@ -59,8 +59,7 @@ export async function openPlatform(options: PlatformRoomOptions): Promise<Platfo
     tenantOf: (grant, signal) =>
       tenantOf(platform, grant, signal).catch(async (caught: unknown) => {
         const error = asMirrorError(caught);
-        if (error.code !== 'platform_unavailable' || (await store.present(service, grant.endpoint)))
-          throw error;
+        if (error.code !== 'platform_unavailable' || (await store.present(grant.endpoint))) throw error;
         throw new MirrorError('unpaired_endpoint', `${grant.endpoint} has never connected to this service.`);
       }),
   };

@@ -121,13 +121,13 @@ describe.each(['embedded', 'PostgreSQL'])('pairings, %s', (kind) => {
     const pair = await create().present(endpoint);
     const fresh = randomBytes(32);
     const both = createSealer([fresh, key]);
-    expect(await create({ sealer: both }).reseal()).toBe(0);
+    await create({ sealer: both }).reseal();
     const onlyFresh = create({ sealer: createSealer([fresh]) });
     expect(await belongs(onlyFresh, pair)).toBe(true);
     expect(await onlyFresh.present(endpoint)).toEqual(pair);
 
     const lost = create();
-    expect(await lost.reseal()).toBe(1);
+    await lost.reseal();
     expect(await lost.privateKey(pair.id)).toBeUndefined();
     const next = await lost.present(endpoint);
     expect(next.id).not.toBe(pair.id);

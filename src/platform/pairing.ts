@@ -45,8 +45,9 @@ export interface Pairings {
   /** Undefined when its record or the master key is lost. */
   privateKey(id: string): Promise<KeyObject | undefined>;
   /**
-   * At start: seals anew what is sealed with an old master key, and deletes what is out of date.
-   * @returns how many pairs no master key opens; they are replaced when their socket opens.
+   * At start: seals anew what is sealed with an old master key, and deletes what is out of date. A pair that no
+   * master key opens is replaced when its socket opens.
+   * @returns how many such pairs there are.
    */
   reseal(): Promise<number>;
 }
@@ -61,7 +62,7 @@ export interface PairingsOptions {
 }
 
 /** The one service that pairs with a Wave server; it is Platform's old name. */
-export const service = 'tower';
+const service = 'tower';
 
 const day = 24 * 3600 * 1000;
 /** Milliseconds. Wave's pairs live as long: `wave.pairing-key.lease` and `duration`. */
@@ -96,7 +97,6 @@ export function createPairings({ endpoints, store, sealer, now = Date.now }: Pai
     const pem = privateKey.export({ type: 'pkcs8', format: 'pem' }) as string;
     return {
       id,
-      service,
       endpoint,
       publicKey: publicKey.export({ type: 'spki', format: 'der' }).toString('base64'),
       privateKey: sealer.seal(pem, purposeOf(id)),
@@ -106,7 +106,7 @@ export function createPairings({ endpoints, store, sealer, now = Date.now }: Pai
 
   async function renewed(endpoint: string): Promise<PairingRecord> {
     for (;;) {
-      const old = await store.present(service, endpoint);
+      const old = await store.present(endpoint);
       if (old && now() - old.createdAt.getTime() <= life.untilRenewed && open(old) !== undefined) return old;
       const next = await create(endpoint);
       // False: another process was faster, and its pair is there now.
@@ -151,11 +151,10 @@ export function createPairings({ endpoints, store, sealer, now = Date.now }: Pai
     async reseal() {
       await sweep();
       let lost = 0;
-      for (const record of await store.list()) {
-        const pem = open(record);
-        if (pem === undefined) lost++;
-        else if (sealer.isOld(record.privateKey))
-          await store.reseal(record.id, record.privateKey, sealer.seal(pem, purposeOf(record.id)));
+      for (const { id, privateKey } of await store.list()) {
+        if (sealer.open(privateKey, purposeOf(id)) === undefined) lost++;
+        const anew = sealer.reseal(privateKey, purposeOf(id));
+        if (anew !== undefined) await store.reseal(id, privateKey, anew);
       }
       return lost;
     },

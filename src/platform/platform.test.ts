@@ -24,7 +24,7 @@ let server: WebSocketServer;
 let platforms: PairedPlatform[];
 const store: PairingStore = {
   get: async (id) => rows.get(id),
-  present: async (_, of) => [...rows.values()].find((row) => row.endpoint === of && !row.replacedAt),
+  present: async (of) => [...rows.values()].find((row) => row.endpoint === of && !row.replacedAt),
   replace: async (old, next) => {
     const row = rows.get(old ?? '');
     if (row) rows.set(row.id, { ...row, replacedAt: next.createdAt });

@@ -1,8 +1,8 @@
-import { hash } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { z } from 'zod';
 import type { Grant } from '../core/grant.ts';
 import type { TokenStore } from '../db/platform-tokens.ts';
+import { fingerprint } from '../lib/fingerprint.ts';
 import { createMemo } from '../lib/memo.ts';
 import type { Sealer } from '../lib/seal.ts';
 import { classifyStatus } from './answers.ts';
@@ -50,7 +50,7 @@ type Tokens = z.infer<typeof tokens>;
  * not bring its finder what the owner's refresh token has been turned into.
  */
 export function hashGrant({ endpoint, accessToken, refreshToken }: Grant): string {
-  return hash('sha256', JSON.stringify([endpoint, accessToken, refreshToken]), 'hex');
+  return fingerprint(endpoint, accessToken, refreshToken);
 }
 
 export function createTokens({
@@ -135,15 +135,13 @@ export function createTokens({
       const { refreshToken } = grant;
       if (refreshToken === undefined) return undefined;
       const id = hashGrant(grant);
-      return renewals.get(hash('sha256', `${id} ${used}`, 'hex'), answersFor, () =>
-        renew(id, grant, refreshToken, used),
-      );
+      return renewals.get(fingerprint(id, used), answersFor, () => renew(id, grant, refreshToken, used));
     },
     async reseal() {
       await store.sweep(new Date(now() - life));
       for (const { id, sealed } of await store.list()) {
-        const opened = sealer.isOld(sealed) ? sealer.open(sealed, purposeOf(id)) : undefined;
-        if (opened !== undefined) await store.reseal(id, sealed, sealer.seal(opened, purposeOf(id)));
+        const anew = sealer.reseal(sealed, purposeOf(id));
+        if (anew !== undefined) await store.reseal(id, sealed, anew);
       }
     },
   };

@@ -175,13 +175,14 @@ describe('a challenge', () => {
     realm: string,
     credential?: Credential,
     tokenServers: string[] = [],
+    stop = signal,
   ): Promise<MirrorError | undefined> {
     const standIn = await startStandIn((_, response) =>
       answer(response, 401, '', { 'www-authenticate': `Bearer realm="${realm}",service="x"` }),
     );
     standIns.push(standIn);
     hosts.set(standIn.host, { tokenServers });
-    return client.ping(standIn.host, { credential, signal }).then(
+    return client.ping(standIn.host, { credential, signal: stop }).then(
       () => undefined,
       (error: unknown) => error as MirrorError,
     );
@@ -206,6 +207,15 @@ describe('a challenge', () => {
     const host = `127.0.0.1:${await freePort()}`;
     const error = await ask(`http://${host}/token`);
     expect(error).toMatchObject({ code: 'refused', message: expect.stringContaining(host) as string });
+  });
+
+  // The token server has fifteen seconds of its own: others may want to wait for it.
+  it('whose token server never answers keeps nobody who gives up', { timeout: 5000 }, async () => {
+    const caller = new AbortController();
+    const silent = await startStandIn(() => caller.abort());
+    standIns.push(silent);
+    const error = await ask(`${silent.url}/token`, undefined, [], caller.signal);
+    expect(error).toMatchObject({ code: 'timeout', message: expect.stringContaining(silent.host) as string });
   });
 
   it('gets no login for another host, and names both', async () => {

@@ -1,5 +1,6 @@
 import type { Credential } from '../core/credential.ts';
-import { hash } from 'node:crypto';
+import { fingerprint } from '../lib/fingerprint.ts';
+import type { Lease } from '../lib/lease.ts';
 
 /** What a token is asked for (distribution token spec, "Requesting a Token"). */
 export interface TokenRequest {
@@ -9,49 +10,9 @@ export interface TokenRequest {
   credential: Credential | undefined;
 }
 
-export interface Token {
-  value: string;
-  /** performance.now() after which it must not be used. */
-  expires: number;
-}
-
-/** Tokens that are still good, and those that are being fetched. Kept by a hash of the credential. */
-export interface TokenCache {
-  /** One fetch for all who ask for the same token at the same time. */
-  get(request: TokenRequest, fetch: () => Promise<Token>): Promise<string>;
-  /** Forgets a token that was refused; one that another caller is fetching, or has fetched since, stays. */
-  drop(request: TokenRequest, refused: string): void;
-}
-
-const cacheLimit = 5000;
-
-export function createTokenCache(): TokenCache {
-  const tokens = new Map<string, { expires: number; value?: string; token: Promise<Token> }>();
-  return {
-    async get(request, fetch) {
-      const key = keyOf(request);
-      let entry = tokens.get(key);
-      if (!entry || performance.now() >= entry.expires) {
-        const fresh: typeof entry = { expires: Infinity, token: fetch() };
-        entry = fresh;
-        tokens.set(key, fresh);
-        if (tokens.size > cacheLimit) tokens.delete(tokens.keys().next().value as string);
-        fresh.token.then(
-          (token) => Object.assign(fresh, { expires: token.expires, value: token.value }),
-          () => tokens.get(key) === fresh && tokens.delete(key),
-        );
-      }
-      return (await entry.token).value;
-    },
-    drop(request, refused) {
-      const key = keyOf(request);
-      if (tokens.get(key)?.value === refused) tokens.delete(key);
-    },
-  };
-}
-
-function keyOf({ realm, service, scope, credential }: TokenRequest): string {
-  return hash('sha256', JSON.stringify([realm.href, service, scope, credential]), 'hex');
+/** The name under which its token is kept. */
+export function keyOf({ realm, service, scope, credential }: TokenRequest): string {
+  return fingerprint(realm.href, service, scope, credential);
 }
 
 /** A token is used until this many milliseconds before its end: a request under way must not outlive it. */
@@ -61,7 +22,7 @@ const slack = 5000;
 const defaultLife = 60;
 
 /** Reads the answer of a token server; undefined when it holds no token. */
-export function readToken(body: string): Token | undefined {
+export function readToken(body: string): Lease<string> | undefined {
   let answer: unknown;
   try {
     answer = JSON.parse(body);

@@ -4,10 +4,11 @@ import { MirrorError } from '../core/errors.ts';
 import { isLoopback } from '../core/reference.ts';
 import type { AddressPolicy, Lookup } from '../lib/address.ts';
 import { createDispatchers, type ProxySettings } from '../lib/http.ts';
+import { createLeases, type Lease } from '../lib/lease.ts';
 import { type Challenge, parseChallenges } from './challenge.ts';
 import { classifyAnswer, classifyNetworkError, type Doing } from './errors.ts';
 import { readRealm, type RegistrySettings } from './realm.ts';
-import { createTokenCache, readToken, type TokenRequest } from './token.ts';
+import { keyOf, readToken, type TokenRequest } from './token.ts';
 
 /** One call to a registry's `/v2/` API. */
 export interface Call {
@@ -45,13 +46,16 @@ export interface TransportOptions {
 const redirectLimit = 5;
 /** More registries than anybody uses, and no more than memory likes: who may ask may also make names up. */
 const challengeLimit = 10_000;
+const tokenLimit = 5000;
+/** Milliseconds that a token server may take, however long its callers would wait. */
+const tokenPatience = 15_000;
 const redirects = new Set([301, 302, 303, 307, 308]);
 /** Characters of an error's or a token's body that are read. */
 const bodyLimit = 64 * 1024;
 
 export function createTransport({ hosts, ...options }: TransportOptions): Transport {
   const dispatchers = createDispatchers({ hosts, ...options, isLocal: isLoopback });
-  const tokens = createTokenCache();
+  const tokens = createLeases<string>({ limit: tokenLimit, patience: tokenPatience });
   // What a host asked for last: later calls log in at once, in one round trip.
   const challenges = new Map<string, Challenge>();
   // Hosts marked insecure that turned out to speak plain HTTP.
@@ -151,41 +155,49 @@ export function createTransport({ hosts, ...options }: TransportOptions): Transp
     const { credential } = call;
     if (challenge?.scheme === 'basic' && credential && 'password' in credential) return basic(credential);
     const wanted = challenge && tokenRequest(challenge, call, doing);
-    return wanted && `Bearer ${await tokens.get(wanted, () => fetchToken(wanted, call, doing))}`;
+    return wanted && `Bearer ${await getToken(wanted, call, doing)}`;
   }
 
-  async function fetchToken(wanted: TokenRequest, call: Call, doing: Doing) {
-    const { realm, service, scope, credential } = wanted;
-    const what = `getting a token from ${realm.host} for ${doing.what}`;
-    const asking: Doing = { ...doing, host: realm.host, what };
-    const query = new URLSearchParams({ ...(service && { service }), ...(scope && { scope }) });
-    let answer: Answer;
-    // Waiting callers share this fetch: one that gives up must not take it from the others.
-    const signal = AbortSignal.timeout(15_000);
+  async function getToken(wanted: TokenRequest, call: Call, doing: Doing): Promise<string> {
+    const { host } = wanted.realm;
+    const asking = { ...doing, host, what: `getting a token from ${host} for ${doing.what}` };
     try {
-      // With the CA of its registry, as Skopeo does it.
-      const options = { signal, dispatcher: dispatchers.for(realm, call.registry) };
-      if (credential && 'identityToken' in credential) {
-        query.set('grant_type', 'refresh_token');
-        query.set('client_id', 'dray');
-        query.set('refresh_token', credential.identityToken);
-        const headers = { 'content-type': 'application/x-www-form-urlencoded' };
-        answer = await request(realm, { ...options, method: 'POST', headers, body: query.toString() });
-      } else {
-        const url = new URL(realm);
-        for (const [name, value] of query) url.searchParams.append(name, value);
-        const headers = credential ? { authorization: basic(credential) } : {};
-        answer = await request(url, { ...options, method: 'GET', headers });
-      }
+      return await tokens.get(keyOf(wanted), call.signal, (signal) =>
+        fetchToken(wanted, call.registry, asking, signal),
+      );
     } catch (error) {
       throw classifyNetworkError(error, asking);
+    }
+  }
+
+  async function fetchToken(
+    { realm, service, scope, credential }: TokenRequest,
+    registry: string,
+    asking: Doing,
+    signal: AbortSignal,
+  ): Promise<Lease<string>> {
+    const query = new URLSearchParams({ ...(service && { service }), ...(scope && { scope }) });
+    let answer: Answer;
+    // With the CA of its registry, as Skopeo does it.
+    const options = { signal, dispatcher: dispatchers.for(realm, registry) };
+    if (credential && 'identityToken' in credential) {
+      query.set('grant_type', 'refresh_token');
+      query.set('client_id', 'dray');
+      query.set('refresh_token', credential.identityToken);
+      const headers = { 'content-type': 'application/x-www-form-urlencoded' };
+      answer = await request(realm, { ...options, method: 'POST', headers, body: query.toString() });
+    } else {
+      const url = new URL(realm);
+      for (const [name, value] of query) url.searchParams.append(name, value);
+      const headers = credential ? { authorization: basic(credential) } : {};
+      answer = await request(url, { ...options, method: 'GET', headers });
     }
     const body = await readText(answer, asking);
     // Token servers say 400, 401 or 403 for a wrong password.
     const status = [400, 403].includes(answer.statusCode) ? 401 : answer.statusCode;
     if (status !== 200) throw classifyAnswer({ status, headers: answer.headers, body }, asking);
     const token = readToken(body);
-    if (!token) throw new MirrorError('protocol', `${realm.host} gave no token, when ${what}.`);
+    if (!token) throw new MirrorError('protocol', `${realm.host} gave no token, when ${asking.what}.`);
     return token;
   }
 
@@ -202,7 +214,7 @@ export function createTransport({ hosts, ...options }: TransportOptions): Transp
       if (challenge) challenges.set(call.registry, challenge);
       // What was sent may have expired, or been made for an earlier challenge: once more, with a new one.
       const stale = challenge && tokenRequest(challenge, call, doing);
-      if (stale && sent) tokens.drop(stale, sent.slice('Bearer '.length));
+      if (stale && sent) tokens.drop(keyOf(stale), sent.slice('Bearer '.length));
       const authorization = await authorize(challenge, call, doing);
       if (!authorization) throw classifyAnswer({ status: 401, headers: first.headers, body }, doing);
       const second = await attempt(call, authorization, doing);

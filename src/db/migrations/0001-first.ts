@@ -4,8 +4,6 @@ export async function up(db: Kysely<unknown>): Promise<void> {
   await db.schema
     .createTable('mirrors')
     .addColumn('id', 'text', (c) => c.primaryKey())
-    .addColumn('tenant', 'text', (c) => c.notNull())
-    .addColumn('grant_sealed', 'text')
     .addColumn('source_registry', 'text', (c) => c.notNull())
     .addColumn('source_path', 'text', (c) => c.notNull())
     .addColumn('source_tag', 'text')
@@ -42,7 +40,7 @@ export async function up(db: Kysely<unknown>): Promise<void> {
     .createTable('requests')
     .addColumn('id', 'text', (c) => c.primaryKey())
     .addColumn('mirror_id', 'text')
-    .addColumn('tenant', 'text', (c) => c.notNull())
+    .addColumn('key_id', 'text', (c) => c.notNull())
     .addColumn('image', 'text', (c) => c.notNull())
     .addColumn('target', 'text', (c) => c.notNull())
     .addColumn('digest', 'text', (c) => c.notNull())
@@ -50,7 +48,7 @@ export async function up(db: Kysely<unknown>): Promise<void> {
     .addColumn('dry_run', 'boolean', (c) => c.notNull())
     .addColumn('created_at', 'timestamptz', (c) => c.notNull())
     .execute();
-  await sql`create index requests_by_mirror on requests (mirror_id, tenant) where mirror_id is not null`.execute(
+  await sql`create index requests_by_mirror on requests (mirror_id, key_id) where mirror_id is not null`.execute(
     db,
   );
 
@@ -63,27 +61,5 @@ export async function up(db: Kysely<unknown>): Promise<void> {
     .addColumn('created_at', 'timestamptz', (c) => c.notNull())
     .addColumn('last_used_at', 'timestamptz')
     .addColumn('revoked_at', 'timestamptz')
-    .execute();
-
-  await db.schema
-    .createTable('pairings')
-    .addColumn('id', 'text', (c) => c.primaryKey())
-    .addColumn('service', 'text', (c) => c.notNull())
-    .addColumn('endpoint', 'text', (c) => c.notNull())
-    .addColumn('public_key', 'text', (c) => c.notNull())
-    .addColumn('private_key', 'text', (c) => c.notNull())
-    .addColumn('created_at', 'timestamptz', (c) => c.notNull())
-    .addColumn('replaced_at', 'timestamptz')
-    .execute();
-  // One present pair for each endpoint, however many processes make one at once.
-  await sql`create unique index pairings_present on pairings (service, endpoint) where replaced_at is null`.execute(
-    db,
-  );
-
-  await db.schema
-    .createTable('platform_tokens')
-    .addColumn('id', 'text', (c) => c.primaryKey())
-    .addColumn('sealed', 'text', (c) => c.notNull())
-    .addColumn('updated_at', 'timestamptz', (c) => c.notNull())
     .execute();
 }
