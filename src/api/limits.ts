@@ -55,7 +55,7 @@ export interface Limits {
    * @throws MirrorError `too_many_requests`, or what `check` throws.
    */
   login<T>(request: FastifyRequest, login: Login, check: () => Promise<T>): Promise<T>;
-  /** For logins that are no tokens of callers. @throws MirrorError `too_many_requests` when none is left. */
+  /** For logins that are no tokens of callers: false when its address has had too many that failed. */
   mayTry(request: FastifyRequest): boolean;
   /** Such a login was refused. */
   noteRefusal(request: FastifyRequest): void;

@@ -1,6 +1,6 @@
 /** What was found out lately, shared by all who ask for the same thing; the oldest goes when there are too many. */
 export interface Memo<T> {
-  /** What was fetched less than `maxAge` milliseconds ago, or is being fetched; else fetches it. */
+  /** What a fetch gives, or gave, that began less than `maxAge` milliseconds ago; else fetches it. */
   get(key: string, maxAge: number, fetch: () => Promise<T>): Promise<T>;
   /** Fetches it in any case. */
   renew(key: string, fetch: () => Promise<T>): Promise<T>;
