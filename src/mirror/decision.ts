@@ -88,7 +88,8 @@ export function createDecider(options: DeciderOptions): Decide {
   /** One decision for all who ask for the same thing, with the same logins, at the same time. */
   async function decide(submission: Submission, caller: Caller, deadline: number): Promise<Decision> {
     const { image, repository, dryRun } = submission;
-    const key = [poolOf(caller.tenant), image, repository].join('\n');
+    // What launched a run may be what logs it in.
+    const key = [poolOf(caller.tenant), image, repository, caller.grant?.workflowId ?? ''].join('\n');
     const known = present.get(key);
     if (known && performance.now() - known.at < freshness * 1000) return known;
     present.delete(key);
@@ -96,7 +97,7 @@ export function createDecider(options: DeciderOptions): Decide {
     let decision = underWay.get(key);
     if (!decision) {
       const route = routeOf(image, repository);
-      decision = targets.run(tagged(route.target), () => consider({ route, caller, dryRun }, deadline));
+      decision = consider({ route, caller, dryRun }, deadline);
       underWay.set(key, decision);
       const done = () => void underWay.delete(key);
       decision.then((made) => {
@@ -126,11 +127,18 @@ export function createDecider(options: DeciderOptions): Decide {
       const record = await mirrors.onRecord(target, digest, poolOf(caller.tenant));
       return { ...decision, present: true, ...(record && { mirrorId: record.id }) };
     }
-    await refuseForeignOrigin(plan, caller);
     const mayPush = (strict: boolean) => options.checkPush(target, { keychain, strict, dryRun }, deadline);
     await mayPush(caller.grant !== undefined);
-    if (dryRun) return { ...decision, present: false };
-    const mirror = await startOrJoin(plan, caller);
+    if (dryRun) {
+      await refuseForeignOrigin(plan, caller);
+      return { ...decision, present: false };
+    }
+    // One at a time for each target, so that of two origins the second sees the first. Registries are asked before:
+    // who waits for a slow one must not keep others from their target.
+    const mirror = await targets.run(tagged(target), async () => {
+      await refuseForeignOrigin(plan, caller);
+      return startOrJoin(plan, caller);
+    });
     if (poolOf(mirror.tenant) !== poolOf(caller.tenant)) {
       // Who joins a copy that others' logins make must be able to make it as well.
       await mayPush(true);
@@ -148,12 +156,14 @@ export function createDecider(options: DeciderOptions): Decide {
   /** Two sources that map to one target: the second is told so, instead of getting, or replacing, the first. */
   async function refuseForeignOrigin(plan: Plan, { tenant }: Caller): Promise<void> {
     const { source, target, digest, setsTag, held } = plan;
+    const looked = Date.now() - (performance.now() - plan.at);
     if (options.overwrite === 'always' || !setsTag) return;
     const other = (await mirrors.atTarget(target)).find(
       (mirror) =>
         mirror.digest !== digest &&
         formatRepository(mirror.source) !== formatRepository(source) &&
-        (held !== undefined || !isFinal(mirror.state)),
+        // What ended after the look has set a tag that the look has not seen.
+        (held !== undefined || !isFinal(mirror.state) || (mirror.finishedAt?.getTime() ?? 0) >= looked),
     );
     if (!other) return;
     // What others mirror, and from where, is theirs to tell.

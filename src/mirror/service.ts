@@ -6,6 +6,7 @@ import { type Mirror, type MirrorState } from '../core/mirror.ts';
 import { formatReference } from '../core/reference.ts';
 import type { Claim } from '../db/mirrors.ts';
 import type { RequestStore, StoredRequest } from '../db/requests.ts';
+import { createBreaker } from '../lib/breaker.ts';
 import { createMemo } from '../lib/memo.ts';
 import type { Queue } from '../queue/queue.ts';
 import type { Caller } from './caller.ts';
@@ -19,6 +20,7 @@ import {
 import { advise, somebodysPlace } from './remedy.ts';
 import { createReport } from './report.ts';
 import { deadlineIn, maxAttempts, untilDeadline } from './retry.ts';
+import { onSide } from './side.ts';
 import type { Worker } from './worker.ts';
 
 /** What a caller is told at once. */
@@ -100,6 +102,8 @@ function recordOf(requestId: string): string {
 
 /** Milliseconds for which a mirror waits for Seqera Platform to come back; no try of it counts. */
 const platformPatience = 3_600_000;
+/** Milliseconds between two looks whether it is back. */
+const platformPause = 3000;
 
 /** Records that are kept for status calls, and milliseconds for which a mirror's is good, unless its end is seen here. */
 const statusLimit = 10_000;
@@ -110,6 +114,13 @@ export function createMirrorService(
 ): MirrorService & { start(copies: number): Promise<void> } {
   const { mirrors, requests, queue, worker, sealer } = options;
   const decide = createDecider(options);
+  // A Platform that is away must not take the places of all copies, each waiting for it in vain.
+  const platforms = createBreaker({
+    pause: platformPause,
+    isAway: (error) => asMirrorError(error).code === 'platform_unavailable',
+    refusal: (endpoint) =>
+      new MirrorError('platform_unavailable', `${endpoint} did not answer a moment ago.`),
+  });
   // Thousands of tasks ask for the status of one mirror every second.
   const knownRequests = createMemo<StoredRequest | undefined>(statusLimit);
   const knownMirrors = createMemo<Mirror | undefined>(statusLimit);
@@ -148,7 +159,12 @@ export function createMirrorService(
     let grant: Grant | undefined;
     try {
       grant = grantOf(claim);
-      await worker.run(claim.mirror, options.keychainOf(grant), report, signal);
+      const keychain = options.keychainOf(grant);
+      if (grant) {
+        const { endpoint } = grant;
+        await onSide('target', () => platforms.run(endpoint, () => keychain.resolve(target, signal)));
+      }
+      await worker.run(claim.mirror, keychain, report, signal);
       report.note('Done: the target holds the same digest.');
     } catch (caught) {
       failure = advise(asMirrorError(caught), claim.mirror, grant && somebodysPlace);
@@ -175,6 +191,7 @@ export function createMirrorService(
     const stopped = signal.aborted;
     const waits =
       failure.code === 'platform_unavailable' &&
+      failure.retryable &&
       outcome.at.getTime() - mirror.createdAt.getTime() < platformPatience;
     const again = stopped || waits || (failure.retryable && mirror.attempts < maxAttempts);
     const settled = await mirrors.settle(claim, again ? 'queued' : 'failed', {

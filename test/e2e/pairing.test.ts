@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { PGlite } from '@electric-sql/pglite';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { runDray } from '../fixtures/command.ts';
-import { manifestOf, noiseLayer } from '../fixtures/image.ts';
+import { manifestOf, noiseLayer, push } from '../fixtures/image.ts';
 import { startPlatform } from '../fixtures/platform.ts';
 import { createPlatformWorld, platformUser, type PlatformWorld } from '../fixtures/platform-world.ts';
 import { newSecret, registerSecret } from '../fixtures/secrets.ts';
@@ -110,6 +110,23 @@ describe('a pairing', () => {
     expect(await world.finished(requestId)).toMatchObject({ succeeded: true });
     expect([...world.platform.pairings.keys()]).toEqual([id]);
   });
+
+  it('that is away does not hold up the copies of others', async () => {
+    // As many as run at once, and as many again behind them.
+    const waiting = [await held(), await held(), await held(), await held()];
+    const behind = [];
+    for (let n = 0; n < 4; n++) behind.push((await ask(await stocked())).body.requestId);
+    await world.service.stop('SIGKILL');
+    await world.platform.disconnect();
+    for (const { release } of waiting) release();
+    await world.restart();
+    await push(world.source.url, 'own/image', '1', manifestOf([noiseLayer(900, 5000)]));
+    const own = await world.submit(`${world.source.host}/own/image:1`);
+    expect(await world.finished(own.body.requestId)).toMatchObject({ succeeded: true });
+    await world.platform.connect();
+    for (const requestId of [...waiting.map((each) => each.requestId), ...behind])
+      expect(await world.finished(requestId)).toMatchObject({ succeeded: true });
+  }, 120_000);
 
   it('gets a new key pair when its socket opens after a day, and both open what they sealed', async () => {
     const [old] = world.platform.pairings.keys();

@@ -3,6 +3,7 @@ import { manifestOf, noiseLayer, push } from '../fixtures/image.ts';
 import { createPlatformWorld, platformUser, type PlatformWorld } from '../fixtures/platform-world.ts';
 import type { PlatformUser } from '../fixtures/platform-api.ts';
 import { newSecret } from '../fixtures/secrets.ts';
+import { startStandIn } from '../fixtures/stand-in.ts';
 
 const account = (username: string, rights: Record<string, string[]>) => ({
   username,
@@ -173,5 +174,28 @@ describe('tenants', () => {
     // It has waited for the end of the other's copy, within the time that a submit has.
     expect((await answer).body).toMatchObject({ cached: true, succeeded: true });
     expect((await answer).body.buildId).toBeUndefined();
+  });
+
+  it('keep nobody from a target by sources that never answer', async () => {
+    const path = await stocked();
+    const silent = await startStandIn(() => undefined);
+    // Of somebody without any right, whose source hangs until the submit gives up.
+    const hanging = Array.from({ length: 5 }, () =>
+      world.submit(`${silent.host}/${path}:1`, world.closedTarget.host, {
+        ...{
+          towerAccessToken: dora.accessToken,
+          towerEndpoint: world.platform.endpoint,
+          towerWorkspaceId: 40,
+        },
+      }),
+    );
+    await expect.poll(() => silent.seen.length).toBeGreaterThan(0);
+    const { status, body } = await ask(ann, `${path}:1`);
+    expect([status, body.message]).toEqual([200, undefined]);
+    // They are still hanging: nobody has waited for them.
+    expect(await Promise.race([Promise.any(hanging), 'hanging'])).toBe('hanging');
+    await silent.stop();
+    await Promise.all(hanging);
+    await world.finished(body.requestId);
   });
 });

@@ -1,6 +1,7 @@
 import websocket, { type WebSocket } from '@fastify/websocket';
 import type { FastifyRequest } from 'fastify';
 import { MirrorError } from '../../core/errors.ts';
+import { hashKey } from '../../core/key.ts';
 import type { Channel } from '../../platform/channel.ts';
 import { frameLimit } from '../../platform/frames.ts';
 import type { Pairings, PairingTry } from '../../platform/pairing.ts';
@@ -18,6 +19,7 @@ export interface PairingOptions {
 
 /** Milliseconds for the other side's part in closing; after that the connection is cut. */
 const closing = 1000;
+const goodLimit = 1000;
 
 /**
  * Where Seqera Platform opens its sockets: `GET /pairing/{service}/token/{token}?endpoint={url}`. To be registered
@@ -27,6 +29,8 @@ const closing = 1000;
  */
 export async function registerPairing(app: App, options: PairingOptions): Promise<void> {
   const { channel, pairings, mayTry, onRefused } = options;
+  /** Hashes of tries that were let in. */
+  const good = new Set<string>();
   await app.register(websocket, {
     options: { maxPayload: frameLimit },
     // Its own would log what it likes; the close that follows is heard by the channel.
@@ -52,8 +56,11 @@ export async function registerPairing(app: App, options: PairingOptions): Promis
       return toAnswer(error);
     },
     wsHandler: (socket, request) => {
-      if (mayTry && !mayTry(request)) return turnAway(socket, 1013, 'Too many tries: come back later.');
       const attempt = readTry(request.raw.url);
+      const name = hashKey(JSON.stringify([request.ip, attempt]));
+      // Others at its address who guess must not lock out who has paired from there before.
+      if (mayTry && !mayTry(request) && !good.has(name))
+        return turnAway(socket, 1013, 'Too many tries: come back later.');
       const endpoint = attempt && pairings.admit(attempt);
       if (endpoint === undefined) {
         onRefused?.(request);
@@ -68,6 +75,8 @@ export async function registerPairing(app: App, options: PairingOptions): Promis
         // Platform is not told why: whoever tries must not learn which part was right.
         return turnAway(socket, 1008, 'The pairing is refused.');
       }
+      if (good.size >= goodLimit) good.clear();
+      good.add(name);
       app.log.info({ address: request.ip, endpoint }, 'Seqera Platform has opened a socket');
       return channel.open(endpoint, socket);
     },
