@@ -102,10 +102,12 @@ export function createAuthenticator(options: AuthenticatorOptions): Authenticato
     const { refreshToken, workspaceId, workflowId } = claims;
     const accessToken = claims.token ?? '';
     const named = claims.endpoint ? normalizeEndpoint(claims.endpoint) : endpoints[0];
+    const others = endpoints.length > 0 ? ` It works with ${endpoints.join(', ')}.` : '';
+    // As we write it: what a caller wrote may have a login in it, and messages are logged.
     if (!named || !endpoints.includes(named))
       throw new MirrorError(
         'unpaired_endpoint',
-        `The access token is no key of this service, and the Seqera Platform at ${(claims.endpoint ?? '').slice(0, 200)} is not paired with it.${endpoints.length > 0 ? ` It works with ${endpoints.join(', ')}.` : ''}`,
+        `The access token is no key of this service, and the Seqera Platform ${named ? `at ${named.slice(0, 200)} ` : ''}is not paired with it.${others}`,
       );
     const grant: Grant = {
       endpoint: named,

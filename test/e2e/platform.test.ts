@@ -123,6 +123,10 @@ describe('a caller of Seqera Platform', () => {
       expect([status, body.code]).toEqual([400, 'unpaired_endpoint']);
       expect(body.message).toContain('platform.endpoints');
     }
+    const login = newSecret('login in an endpoint');
+    const named = await world.ask(ann, 'public/app:1', { towerEndpoint: `https://u:${login}@other.example` });
+    expect(named.body.code).toBe('unpaired_endpoint');
+    expect(named.body.message).not.toContain(login);
     expect(world.platform.calls).toEqual([]);
   });
 
