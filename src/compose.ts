@@ -252,7 +252,8 @@ export async function startService(config: Config): Promise<Service> {
       url: address,
       firstKey,
       close: async () => {
-        for (const close of closing) await close();
+        // One that fails must not keep the others open.
+        for (const close of closing) await close().catch(onError);
       },
     };
   } catch (error) {

@@ -1,4 +1,5 @@
 import type { Kysely } from 'kysely';
+import { ConfigError } from '../config.ts';
 import { asMirrorError, MirrorError } from '../core/errors.ts';
 import type { Grant } from '../core/grant.ts';
 import { createPairingStore } from '../db/pairings.ts';
@@ -36,12 +37,12 @@ export interface PlatformRoomOptions {
 
 /**
  * Opens what is on record, and seals it anew where the master key has changed. Waits for no socket.
- * @throws Error when this Node can't open what Seqera Platform sends.
+ * @throws ConfigError when this Node can't open what Seqera Platform sends.
  */
 export async function openPlatform(options: PlatformRoomOptions): Promise<PlatformRoom> {
   const { endpoints, kysely, sealer, onError, onGone } = options;
   if (endpoints.size > 0 && !(await canDecrypt()))
-    throw new Error(
+    throw new ConfigError(
       `Node ${process.version} refuses RSA with PKCS#1 v1.5, in which Seqera Platform sends credentials. Use Node 22 or later.`,
     );
   const store = createPairingStore(kysely);
