@@ -222,15 +222,23 @@ const passing: Entry[] = [
     name: 'says it has stored, and has not',
     side: 'target',
     calls: stores,
-    faults: always({ kind: 'forget', when: 'never-stored' }),
+    faults: always({ kind: 'forget', what: 'never-stored' }),
     codes: ['registry_unavailable', 'copy_failed', 'digest_mismatch'],
   },
   {
     name: 'stores and then forgets',
     side: 'target',
     calls: each('upload-put', 'manifest-put'),
-    faults: always({ kind: 'forget', when: 'after-storing' }),
+    faults: always({ kind: 'forget', what: 'itself' }),
     codes: ['registry_unavailable', 'copy_failed'],
+  },
+  {
+    name: 'loses a blob of what it has stored',
+    side: 'target',
+    // Not of the tag: what is lost after the last look can only be found by the next one.
+    calls: each('manifest-put'),
+    faults: always({ kind: 'forget', what: 'a-blob' }),
+    codes: ['registry_unavailable', 'copy_failed', 'blob_unknown'],
   },
   {
     name: 'disk full',
@@ -358,14 +366,14 @@ const lasting: Entry[] = [
     name: 'says it has stored, and has not',
     side: 'target',
     calls: stores,
-    faults: always({ kind: 'forget', when: 'never-stored' }),
+    faults: always({ kind: 'forget', what: 'never-stored' }),
     codes: ['registry_unavailable', 'copy_failed', 'digest_mismatch'],
   },
   {
     name: 'stores and then forgets',
     side: 'target',
     calls: each('upload-put', 'manifest-put'),
-    faults: always({ kind: 'forget', when: 'after-storing' }),
+    faults: always({ kind: 'forget', what: 'itself' }),
     codes: ['registry_unavailable', 'copy_failed'],
   },
   {

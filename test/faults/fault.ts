@@ -21,8 +21,11 @@ export type Fault =
   | { kind: 'drip'; ms: number }
   /** Slow loris: after so many bytes of the answer nothing more comes; below 0, not even its head. */
   | { kind: 'stall'; after: number }
-  /** The registry says that it has stored it, and has not; or it has, and loses it at once. */
-  | { kind: 'forget'; when: 'never-stored' | 'after-storing' }
+  /**
+   * The registry says that it has stored it, and has not; or it has, and loses it at once, or a blob that it
+   * names.
+   */
+  | { kind: 'forget'; what: 'never-stored' | 'itself' | 'a-blob' }
   /** What was there when it was first asked for is not there the next time. */
   | { kind: 'vanish' }
   /** The disk of the registry has no room. */

@@ -7,6 +7,7 @@ import { createFaultWorld, type FaultWorld, hasSetting } from './world.ts';
 // npm run test:faults                     300 runs, seeds 1 to 300
 // npm run test:faults -- --seed 17        one run, with all that happened in it
 // npm run test:faults -- --from 301 --runs 100
+// npm run test:faults -- --quick --seed 3 a run of quick.test.ts
 
 const { values } = parseArgs({
   options: {
@@ -14,6 +15,7 @@ const { values } = parseArgs({
     from: { type: 'string', default: '1' },
     runs: { type: 'string', default: '300' },
     worlds: { type: 'string', default: '2' },
+    quick: { type: 'boolean', default: false },
     verbose: { type: 'boolean', default: false },
   },
 });
@@ -34,16 +36,16 @@ const say = (text: string) => void process.stdout.write(`${text}\n`);
 const results: RunResult[] = [];
 const broken: number[] = [];
 let next = from;
-let stopping = false;
-process.once('SIGINT', () => (stopping = true));
-process.once('SIGTERM', () => (stopping = true));
+const stopping = new AbortController();
+process.once('SIGINT', () => stopping.abort());
+process.once('SIGTERM', () => stopping.abort());
 
 async function work(): Promise<void> {
   let world: FaultWorld | undefined;
   let used = 0;
   try {
-    while (!stopping && next < from + runs) {
-      const plan = makePlan(next++, { can });
+    while (!stopping.signal.aborted && next < from + runs) {
+      const plan = makePlan(next++, { can: values.quick ? () => false : can, quick: values.quick });
       if (used++ % lifetime === 0) {
         await world?.stop();
         world = await createFaultWorld();
@@ -98,4 +100,4 @@ const failed = [
   ...broken,
 ];
 if (failed.length > 0) say(`Seeds that failed: ${failed.sort((a, b) => a - b).join(' ')}`);
-process.exitCode = failed.length > 0 || stopping ? 1 : 0;
+process.exitCode = failed.length > 0 || stopping.signal.aborted ? 1 : 0;

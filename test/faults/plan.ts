@@ -42,6 +42,8 @@ export interface Plan {
   kills: KillPlan[];
   /** Registries that ask for a login, and how long their tokens live. */
   logins: Partial<Record<Side, TokenOptions>>;
+  /** What the target loses of its first image when all have arrived: it is asked for once more then. */
+  loss?: 'blob' | 'manifest' | 'tag';
 }
 
 export interface PlanOptions {
@@ -108,6 +110,7 @@ export function makePlan(seed: number, { can, quick = false }: PlanOptions): Pla
     const [side, kind, moments] = random.pick(killPoints[what]);
     plan.kills.push({ what, side, kinds: [kind], skip: random.between(0, 2), moment: random.pick(moments) });
   }
+  if (random.chance(0.3)) plan.loss = random.pick(['blob', 'manifest', 'tag']);
   return plan;
 }
 
@@ -143,7 +146,7 @@ function makeFault(random: Random, entry: Entry, plan: Plan, times: number): Fau
     manifest: 450,
   };
   const faults = entry.faults(random, sizes, kinds[0] as CallKind);
-  const skip = lasting ? random.pick([0, 0, 0, 1]) : random.between(0, 2);
+  const skip = random.pick(lasting ? [0, 0, 0, 1] : [0, 0, 1, 2]);
   const rules = faults.map((fault, at): Rule => ({
     kinds,
     ...(!shared && { repository: image.repository }),
@@ -176,7 +179,7 @@ function makeImage(random: Random, seed: number, n: number, quick: boolean): Ima
 }
 
 /** The plan as lines that can be read. */
-export function describePlan({ seed, images, faults, kills, logins }: Plan): string[] {
+export function describePlan({ seed, images, faults, kills, logins, loss }: Plan): string[] {
   return [
     `seed ${seed}`,
     ...images.map(
@@ -198,5 +201,6 @@ export function describePlan({ seed, images, faults, kills, logins }: Plan): str
       ({ what, side, kinds, skip, moment }) =>
         `  kill -9 of ${what}: ${moment} of ${kinds.join('|')} number ${skip + 1} at ${side}`,
     ),
+    ...(loss ? [`  in the end the target loses a ${loss} of image 0`] : []),
   ];
 }

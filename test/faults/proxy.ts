@@ -4,6 +4,7 @@ import type { AddressInfo, Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Call, readCall, type Side } from './calls.ts';
 import type { Rule } from './fault.ts';
+import { loseAt } from './loss.ts';
 import { createTokenGate, type TokenGate, type TokenOptions } from './tokens.ts';
 import { collect, die, flipped, play, takeBytes } from './wire.ts';
 
@@ -189,9 +190,10 @@ export async function startFaultProxy({ side, upstream, tokens }: ProxyOptions):
             socket.end();
             return;
           }
-          const { 'content-length': _, ...headers } = answer.headers;
-          const length = fault.length === 'consistent' && { 'content-length': String(body.length) };
-          await play(response, { ...answer, body, headers: { ...headers, ...length } });
+          const headers = { ...answer.headers };
+          delete headers['content-length'];
+          if (fault.length === 'consistent') headers['content-length'] = String(body.length);
+          await play(response, { ...answer, body, headers });
         });
       case 'flip':
         if (fault.where === 'request') {
@@ -221,10 +223,10 @@ export async function startFaultProxy({ side, upstream, tokens }: ProxyOptions):
         return void response.writeHead(404, { 'content-type': 'application/json' }).end(body);
       }
       case 'forget':
-        if (fault.when === 'never-stored') return pretend(call, request, response);
+        if (fault.what === 'never-stored') return pretend(call, request, response);
         return forward(call, request, response, async (answer) => {
           // Its answer is the last thing that it knows of it.
-          if (answer.status === 201) await lose(call);
+          if (answer.status === 201) await loseAt(upstream.host, call, fault.what === 'a-blob');
           await play(response, answer);
         });
       case 'full-disk':
@@ -268,13 +270,6 @@ export async function startFaultProxy({ side, upstream, tokens }: ProxyOptions):
       }),
     };
     response.writeHead(201, headers).end();
-  }
-
-  /** Removes from the registry what was just put there. */
-  async function lose(call: Call): Promise<void> {
-    const digest = new URL(call.path, 'http://x').searchParams.get('digest') ?? call.name ?? '';
-    const place = call.kind === 'upload-put' ? 'blobs' : 'manifests';
-    await fetch(`http://${upstream.host}/v2/${call.repository}/${place}/${digest}`, { method: 'DELETE' });
   }
 
   /** Passes a call on, and its answer back: as it comes, or whole to `handle`. */

@@ -2,6 +2,7 @@ import { manifestOf, indexOf, eightPlatforms, noiseLayer, push, type Pushed } fr
 import { titleOf } from './catalogue.ts';
 import { type Outcome, request, type Wait } from './client.ts';
 import { type Allowed, checkArrival, checkFailure, checkLeftovers, checkTags, treeOf } from './invariants.ts';
+import { damage } from './loss.ts';
 import type { ImagePlan, Plan } from './plan.ts';
 import { type ActiveRule, type FaultProxy, startFaultProxy } from './proxy.ts';
 import type { FaultWorld } from './world.ts';
@@ -95,6 +96,8 @@ export async function runPlan(world: FaultWorld, plan: Plan): Promise<RunResult>
       for (const [n, outcome] of later.entries())
         if (outcome.end !== 'done')
           complaints.push(`When all faults are over, image ${n} does not arrive: ${tell(outcome)}.`);
+      if (plan.loss && later[0]?.end === 'done')
+        complaints.push(...(await lose(world, images[0], plan.loss, ask)));
       complaints.push(...checkLeftovers(world.dataDir), ...(await checkTags(world.target.url, isOurs)));
     }
     const trace = [...proxies.source.log, ...proxies.target.log].sort((a, b) => parseInt(a) - parseInt(b));
@@ -140,6 +143,21 @@ function judge(plan: Plan, n: number, outcome: Outcome): string[] {
     outcome.failure,
     allowed,
   );
+}
+
+/** What the target has lost it gets again, and until then it is not said to be there. */
+async function lose(
+  world: FaultWorld,
+  of: Awaited<ReturnType<typeof pushImage>> | undefined,
+  what: NonNullable<Plan['loss']>,
+  ask: (n: number) => Promise<Outcome>,
+): Promise<string[]> {
+  if (!of) return [];
+  await damage(world.target.host, of.image.repository, of.pushed.digest, what);
+  const outcome = await ask(0);
+  return outcome.end === 'done'
+    ? []
+    : [`When the target has lost a ${what}, image 0 does not arrive again: ${tell(outcome)}.`];
 }
 
 async function pushImage(world: FaultWorld, image: ImagePlan): Promise<{ image: ImagePlan; pushed: Pushed }> {

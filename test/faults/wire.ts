@@ -24,14 +24,11 @@ export async function play(response: http.ServerResponse, script: Script): Promi
   response.writeHead(status, headers);
   if (over !== undefined) {
     const size = Math.max(1, Math.ceil(body.length / pieces));
-    let hurry = false;
-    until?.then(
-      () => (hurry = true),
-      () => undefined,
-    );
+    const hurry = { isDue: false };
+    void until?.then(() => (hurry.isDue = true));
     for (let at = 0; at < body.length; at += size) {
       await flush(response, body.subarray(at, at + size));
-      if (!hurry) await Promise.race([sleep(over / pieces), until]);
+      if (!hurry.isDue) await Promise.race([sleep(over / pieces), until]);
     }
   } else if (stopAt !== undefined) {
     response.flushHeaders();
@@ -46,8 +43,12 @@ export async function play(response: http.ServerResponse, script: Script): Promi
 function flush(response: http.ServerResponse, bytes: Buffer): Promise<void> {
   if (bytes.length === 0 || response.destroyed) return Promise.resolve();
   return new Promise((resolve) => {
-    response.once('close', resolve);
-    response.write(bytes, () => resolve());
+    const finish = () => {
+      response.off('close', finish);
+      resolve();
+    };
+    response.once('close', finish);
+    response.write(bytes, finish);
   });
 }
 

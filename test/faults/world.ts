@@ -83,7 +83,8 @@ export async function createFaultWorld(): Promise<FaultWorld> {
       await writeFile(dockerConfig, JSON.stringify({ auths: Object.fromEntries(auths) as unknown }));
     },
     async killService() {
-      const killed = current;
+      // One that is still on its way back is killed when it is there.
+      const killed = await service;
       const next = Promise.withResolvers<TestService>();
       service = next.promise;
       service.catch(() => undefined);
