@@ -109,11 +109,16 @@ export async function createFaultWorld(): Promise<FaultWorld> {
     },
     output: () => earlier + current.output(),
     async stop() {
-      await (await service).stop();
-      await Promise.all([source.stop(), target.stop()]);
+      // Each is ended, whatever became of the others: a signal to all of us has reached the service too.
+      const ends = await Promise.allSettled([
+        service.then((running) => running.stop()),
+        source.stop(),
+        target.stop(),
+      ]);
       await keepDatabase('pglite', join(dataDir, 'db'));
       await rm(dataDir, { recursive: true, force: true });
       await disk?.unmount();
+      for (const end of ends) if (end.status === 'rejected') throw end.reason;
     },
   };
 }
