@@ -111,6 +111,7 @@ export const catalogue = {
     remedy: 'Install Skopeo (Debian: apt install skopeo), or set skopeo.path.',
   },
   copy_failed: { retryable: true, remedy: "Read the mirror's log." },
+  // Retryable when the copy had finished a layer: the next try does not move that again.
   time_limit: { retryable: false, remedy: 'Raise skopeo.timeLimit in dray.yaml, or check the network.' },
   cancelled: { retryable: false, remedy: 'Submit it again when it is wanted.' },
   logins_unreadable: {

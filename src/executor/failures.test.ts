@@ -8,7 +8,7 @@ import { answer, type Answerer, forward, type Seen, startStandIn } from '../../t
 import type { Digest } from '../core/digest.ts';
 import type { CopyJob, Endpoint } from './executor.ts';
 import { createProcessExecutor } from './process.ts';
-import { classifyFailure } from './skopeo.ts';
+import { classifyFailure } from './failures.ts';
 
 const digest = 'sha256:a4621ab7d1ed1a5d987da35735bd8506dea959df76a4ceebd81b8b067700d163';
 const layer = 'sha256:7038e464ec2d09ae104a6014b1201c2de64081e2d1b0f431cb2b2ac0678b4944';
@@ -19,7 +19,7 @@ const credential = { username: 'admin', password: 'x' };
 function job(end: Partial<Endpoint> = {}): CopyJob {
   const both = { path: 'app', insecure: true, ...end };
   return {
-    ...{ id: 'mr-0', digest, timeLimit: 60 },
+    ...{ id: 'mr-0', digest, timeLimit: 60, stallLimit: 60 },
     source: { registry: S, ...both },
     target: { registry: T, ...both },
   };
@@ -380,6 +380,7 @@ describe('a failing copy', () => {
       source: at('source', 'app'),
       target: at('target', what.replaceAll(' ', '-')),
       timeLimit: 60,
+      stallLimit: 60,
     };
     const run = executor.run(copy, () => undefined, new AbortController().signal);
     await expect(run).rejects.toMatchObject({ code, side });

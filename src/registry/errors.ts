@@ -1,4 +1,5 @@
 import { type ErrorCode, MirrorError } from '../core/errors.ts';
+import { parseRetryAfter } from '../lib/retry-after.ts';
 
 /** What was tried, for the sentence: "reading quay.io/a/b:1". */
 export interface Doing {
@@ -79,11 +80,9 @@ function clean(text: string): string {
     .slice(0, 200);
 }
 
-/** Seconds from a Retry-After of either form (RFC 9110, section 10.2.3). */
 function retryAfter(header: string | string[] | undefined): { retryAfter?: number } {
-  const value = String(header ?? '').trim();
-  const seconds = /^[0-9]{1,9}$/.test(value) ? Number(value) : (Date.parse(value) - Date.now()) / 1000;
-  return Number.isFinite(seconds) ? { retryAfter: Math.max(0, Math.ceil(seconds)) } : {};
+  const seconds = parseRetryAfter(String(header ?? ''));
+  return seconds === undefined ? {} : { retryAfter: seconds };
 }
 
 const byErrno: Record<string, ErrorCode> = {
