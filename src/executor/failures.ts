@@ -1,21 +1,39 @@
 import { type ErrorCode, MirrorError, type Side } from '../core/errors.ts';
 import { isLoopback } from '../core/reference.ts';
+import { isFull, isImmutable, isQuota, lacksScope } from '../core/refusal.ts';
 import type { CopyJob, Endpoint } from './executor.ts';
 import type { Throttle } from './output.ts';
 
-// In this order: the first that fits wins. The texts are those of Skopeo 1.9.3 and of containers/image, and of
-// the registries behind them; failures.test.ts says how each was provoked.
-const causes: [RegExp, ErrorCode][] = [
+type Sign = RegExp | ((text: string) => boolean);
+
+// In this order: the first that fits wins. test/vectors/skopeo has what Skopeo 1.9.3 and 1.22 say of each, and how it
+// was provoked.
+const causes: [Sign, ErrorCode][] = [
   // Skopeo 1.9.3 knows no IPv6 address as a registry.
   [/invalid reference format/i, 'invalid_reference'],
   [/Source image rejected/i, 'denied'],
-  [/no space left on device|disk quota exceeded/i, 'disk_full'],
+  [isFull, 'disk_full'],
+  // Before quotas: Google calls too many requests a quota that is exceeded.
   [/toomanyrequests|too many requests|\b429\b/i, 'rate_limited'],
+  [isQuota, 'quota_exceeded'],
+  [/\b507\b/, 'quota_exceeded'],
   // Token servers say 400, 401 or 403 for a wrong password.
   [/invalid username\/password|Requesting bearer token: .*\b40[013]\b/i, 'credentials_rejected'],
+  [lacksScope, 'insufficient_scope'],
+  // What both make of `error="insufficient_scope"`: a list of errors in 1.9.3, these bare words in 1.22. Of another
+  // 403 they give the code first, which is also called "denied".
+  [
+    /errors:\s+denied: requested access to the resource is denied|(?<!denied: )requested access to the resource is denied/i,
+    'insufficient_scope',
+  ],
   [/unauthorized|authentication required|\b401\b/i, 'login_required'],
+  // Before what is denied and what is invalid: products choose either for it.
+  [isImmutable, 'immutable_tag'],
   [/\bdenied\b|forbidden|\b403\b/i, 'denied'],
-  [/Digest did not match|does not match provided manifest digest|digest invalid/i, 'digest_mismatch'],
+  [
+    /Digest did not match|does not match (?:provided manifest digest|expected)|digest invalid|provided digest did not match/i,
+    'digest_mismatch',
+  ],
   [/pinging container registry.*\b404\b/i, 'protocol'],
   [/blob unknown|fetching blob: .*404|reading blob .*404/i, 'blob_unknown'],
   [/manifest unknown|name unknown|not found|\b404\b/i, 'manifest_unknown'],
@@ -32,7 +50,6 @@ const causes: [RegExp, ErrorCode][] = [
     /unsupported schema version|received a manifest list instead|cannot unmarshal|Unknown media type/i,
     'unsupported_manifest',
   ],
-  [/immutable/i, 'immutable_tag'],
   [/unsupported|manifest invalid|StatusCode: 4[0-9]{2}\b/i, 'push_refused'],
 ];
 
@@ -61,7 +78,9 @@ const toLoopback = /(?<!proxyconnect tcp: )dial tcp (127\.[0-9.]+|\[::1\]):[0-9]
  */
 export function classifyFailure(fatal: string, job: CopyJob, exit: string, refused?: string): MirrorError {
   const text = withoutNames(fatal);
-  const code = causes.find(([pattern]) => pattern.test(text))?.[1] ?? 'copy_failed';
+  const code =
+    causes.find(([sign]) => (typeof sign === 'function' ? sign(text) : sign.test(text)))?.[1] ??
+    'copy_failed';
   const side = sides.find(([pattern]) => pattern.test(fatal))?.[1] ?? mentioned(fatal, job);
   if (refused !== undefined)
     return new MirrorError('address_refused', `${refused}, when copying.`, { ...(side && { side }) });
@@ -80,7 +99,7 @@ export function classifyFailure(fatal: string, job: CopyJob, exit: string, refus
       { ...(side && { side }) },
     );
   const message = `Skopeo could not copy: ${fatal || `it ended ${exit} and said nothing`}.`;
-  return new MirrorError(side ? seenFrom(side, code, text, job) : code, message, { ...(side && { side }) });
+  return new MirrorError(side ? seenFrom(side, code, job) : code, message, { ...(side && { side }) });
 }
 
 /** An image may be called `certificate` or `denied`, and a port may be 404: neither is a cause. */
@@ -89,14 +108,17 @@ function withoutNames(text: string): string {
 }
 
 /** The same words mean different things from a source and from a target, with a login and without. */
-function seenFrom(side: Side, code: ErrorCode, text: string, job: CopyJob): ErrorCode {
+function seenFrom(side: Side, code: ErrorCode, job: CopyJob): ErrorCode {
   const target = side === 'target';
   switch (code) {
     case 'login_required':
     case 'credentials_rejected':
-      if (!job[side].credential) return 'login_required';
-      // Docker Hub says both of an account without the right.
-      return /\bdenied\b/i.test(text) ? 'denied' : 'credentials_rejected';
+      return job[side].credential ? 'credentials_rejected' : 'login_required';
+    case 'insufficient_scope':
+      // A token for nobody is good for what is public.
+      return job[side].credential ? code : 'login_required';
+    case 'disk_full':
+      return 'registry_full';
     case 'manifest_unknown':
       return target ? 'push_refused' : code;
     case 'blob_unknown':
