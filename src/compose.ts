@@ -70,6 +70,7 @@ function createTools(config: Config, runDir: string, cacheDir: string, guarded?:
     executor,
     hosts: config.hosts,
     timeLimit: config.skopeo.timeLimit,
+    stallLimit: config.skopeo.stallLimit,
   };
 }
 

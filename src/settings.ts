@@ -102,6 +102,12 @@ export const settings = z.strictObject({
       path: z.string().min(1).default('skopeo').describe('Command or path of Skopeo'),
       // The queue's jobs live a day at most.
       timeLimit: seconds('How long one copy may take').min(1).max(85_000).default(3600),
+      stallLimit: seconds(
+        'How long one copy may stand still, neither reading nor writing, before it is tried again',
+      )
+        .min(1)
+        .max(85_000)
+        .default(300),
     })
     .prefault({}),
   dockerConfig: z

@@ -16,6 +16,8 @@ export interface Tools {
   hosts: Map<string, { ca?: string | undefined; insecure?: boolean | undefined }>;
   /** Seconds that one copy may take. */
   timeLimit: number;
+  /** Seconds that one may stand still. */
+  stallLimit: number;
 }
 
 /** Seconds that reading the target before and after the copy, and the tag, may take. */
@@ -92,6 +94,7 @@ export function createWorker(tools: Tools, superseded: (mirror: Mirror) => Promi
       source: endpoint(source, from),
       target: endpoint(target, to),
       timeLimit: tools.timeLimit,
+      stallLimit: tools.stallLimit,
     };
     try {
       await executor.run(job, (event) => listener.event(event), AbortSignal.any([to.signal, stop.signal]));

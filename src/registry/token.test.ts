@@ -156,7 +156,7 @@ describe('a registry with a token server', () => {
   it('tells who has no login from who has not the right', async () => {
     tokens.users = [{ ...adminLogin, rights: {} }];
     expect(await failure(look('private'))).toMatchObject({ code: 'login_required' });
-    expect(await failure(look('private', login))).toMatchObject({ code: 'denied' });
+    expect(await failure(look('private', login))).toMatchObject({ code: 'insufficient_scope' });
   });
 });
 
