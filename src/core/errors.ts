@@ -182,10 +182,23 @@ export class MirrorError extends Error {
     this.retryAfter = options.retryAfter;
   }
 
+  /** The same error with something else said of it. */
+  with(changes: MirrorErrorOptions & { message?: string }): MirrorError {
+    const { code, side, retryable, remedy, retryAfter, cause } = this;
+    const { message = this.message, ...options } = changes;
+    return new MirrorError(code, message, {
+      ...(side && { side }),
+      ...(retryAfter !== undefined && { retryAfter }),
+      retryable,
+      remedy,
+      cause,
+      ...options,
+    });
+  }
+
   /** The same error, said of one side of a mirror. */
   at(side: Side): MirrorError {
-    const { code, message, retryable, remedy, retryAfter, cause } = this;
-    return new MirrorError(code, message, { side, retryable, remedy, retryAfter, cause });
+    return this.with({ side });
   }
 
   toFailure(): Failure {

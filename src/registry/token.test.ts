@@ -84,7 +84,7 @@ describe('a registry with a token server', () => {
       signal,
     });
     // Its blobs are not there: the registry has looked at more than the token.
-    expect(await failure(put)).toMatchObject({ code: 'push_refused' });
+    expect(await failure(put)).toMatchObject({ code: 'copy_failed' });
     expect(asked().map(({ scope }) => scope)).toEqual([
       'repository:private:pull',
       'repository:private:pull,push',
