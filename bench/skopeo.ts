@@ -26,7 +26,7 @@ export interface Image {
 export function bareCopy(source: Image, target: Image): string[] {
   const end = ({ host: registry, path }: Image) => ({ registry, path, insecure: true });
   const none = { sourceAuth: '', sourceCerts: '', targetAuth: '', targetCerts: '' };
-  const job = { id: '', digest: `sha256:${'0'.repeat(64)}` as const, timeLimit: 0 };
+  const job = { id: '', digest: `sha256:${'0'.repeat(64)}` as const, timeLimit: 0, stallLimit: 0 };
   const options = skopeoArguments({ ...job, source: end(source), target: end(target) }, none).filter(
     (argument) => argument !== '--debug' && !argument.startsWith('docker://'),
   );

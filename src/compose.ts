@@ -4,6 +4,7 @@ import { readFile, rename, stat, statfs, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Config, ConfigError, parseSecretKeys } from './config.ts';
 import { asMirrorError } from './core/errors.ts';
+import type { Grant } from './core/grant.ts';
 import { type KeyStore, newKey } from './core/key.ts';
 import { probeSkopeo } from './executor/probe.ts';
 import { createProcessExecutor, sweep } from './executor/process.ts';
@@ -19,15 +20,18 @@ import {
 } from './lib/address.ts';
 import type { Guard } from './lib/guard.ts';
 import type { Launcher } from './lib/launcher.ts';
+import { parseRetryAfter } from './lib/retry-after.ts';
 import { createSealer, type Sealer } from './lib/seal.ts';
 import { grantPurpose } from './mirror/decision.ts';
 import { createLocalMirror, type LocalMirror } from './mirror/local.ts';
 import { createPushCheck } from './mirror/access.ts';
+import { createPacer, type Pacer } from './mirror/pacing.ts';
 import { createObservatory } from './mirror/look.ts';
 import { deadlineIn, signalUntil, untilDeadline } from './mirror/retry.ts';
 import { isWhole } from './mirror/tree.ts';
 import { createWorker, type Tools } from './mirror/worker.ts';
 import { createRegistry } from './registry/client.ts';
+import { readBudget } from './registry/rate-limit.ts';
 import type { Registry } from './registry/registry.ts';
 import { readVersion } from './version.ts';
 
@@ -35,8 +39,21 @@ import { readVersion } from './version.ts';
 // a command that mirrors by itself must not pay for a web server and a database.
 
 /** @param policy everything, for a user's own process: it reaches nothing that its user does not. */
-export function createRegistryClient(config: Config, policy: AddressPolicy = allowAll): Registry {
-  return createRegistry({ hosts: config.hosts, proxy: config.proxy, policy });
+export function createRegistryClient(
+  config: Config,
+  policy: AddressPolicy = allowAll,
+  pacer?: Pacer,
+): Registry {
+  const { hosts, proxy } = config;
+  return createRegistry({
+    ...{ hosts, proxy, policy },
+    onAnswer: ({ registry, credential }, status, headers) => {
+      const budget = readBudget(headers, Date.now());
+      const retryAfter = parseRetryAfter(String(headers['retry-after'] ?? ''));
+      const refused = status === 429 && { ...(retryAfter !== undefined && { retryAfter }) };
+      pacer?.observe(registry, credential, { ...(budget && { budget }), ...(refused && { refused }) });
+    },
+  });
 }
 
 /** Where callers may lead the service. */
@@ -59,6 +76,7 @@ interface Guarded {
 
 /** @param cacheDir where Skopeo remembers which repositories have a blob, so that it can mount it; root's is elsewhere. */
 function createTools(config: Config, runDir: string, cacheDir: string, guarded?: Guarded): Tools {
+  const pacer = createPacer(config.pacing);
   const executor = createProcessExecutor({
     ...(guarded && { run: guarded.run, guard: guarded.guard }),
     skopeo: config.skopeo.path,
@@ -66,10 +84,12 @@ function createTools(config: Config, runDir: string, cacheDir: string, guarded?:
     env: { ...config.childEnv, XDG_DATA_HOME: cacheDir },
   });
   return {
-    registry: createRegistryClient(config, guarded?.policy),
+    registry: createRegistryClient(config, guarded?.policy, pacer),
+    pacer,
     executor,
     hosts: config.hosts,
     timeLimit: config.skopeo.timeLimit,
+    stallLimit: config.skopeo.stallLimit,
   };
 }
 
@@ -86,7 +106,13 @@ export function createLocal(config: Config, runDir: string): LocalMirror & { clo
   const keychain = createKeychain(config);
   const worker = createWorker(tools, () => Promise.resolve(false));
   return {
-    ...createLocalMirror({ looks: observatory.as(keychain), keychain, worker, budget: config.submitBudget }),
+    ...createLocalMirror({
+      looks: observatory.as(keychain),
+      keychain,
+      worker,
+      budget: config.submitBudget,
+      retry: config.retry,
+    }),
     close: () => tools.registry.close(),
   };
 }
@@ -112,6 +138,7 @@ export async function startService(config: Config): Promise<Service> {
     requestStore,
     keyStore,
     services,
+    runners,
     apps,
     { createLogger },
     { startLauncher },
@@ -126,6 +153,7 @@ export async function startService(config: Config): Promise<Service> {
     import('./db/requests.ts'),
     import('./db/keys.ts'),
     import('./mirror/service.ts'),
+    import('./mirror/runner.ts'),
     import('./api/app.ts'),
     import('./lib/log.ts'),
     import('./lib/launcher.ts'),
@@ -193,6 +221,24 @@ export async function startService(config: Config): Promise<Service> {
     const keys = keyStore.createKeyStore(database.kysely);
     const queue = await queues.openQueue(database, config.skopeo.timeLimit, onError);
     closing.unshift(() => queue.close());
+    const keychainOf = (grant: Grant | undefined) =>
+      grant ? chain(createPlatformKeychain(platform, ecr, grant), shared) : own;
+    const runner = runners.createRunner({
+      mirrors,
+      worker: createWorker(tools, mirrors.superseded),
+      keychainOf,
+      sealer,
+      retry: config.retry,
+      patience: config.pacing.patience,
+      onOutcome: ({ id, source, target, digest, attempts }, { failure, wait }) => {
+        const about = { mirror: id, source, target, digest, attempts };
+        if (!failure) logger.info(about, 'A copy is done');
+        else if (wait)
+          logger.warn({ ...about, failure: failure.toFailure(), wait }, 'A copy failed; it is tried again');
+        else logger.warn({ ...about, failure: failure.toFailure() }, 'A copy failed');
+      },
+      onError,
+    });
     const service = services.createMirrorService({
       mirrors,
       requests: requestStore.createRequestStore(database.kysely),
@@ -202,8 +248,8 @@ export async function startService(config: Config): Promise<Service> {
         freshness: config.freshness,
         knowsRegistry: mirrors.knowsRegistry,
       }),
-      worker: createWorker(tools, mirrors.superseded),
-      keychainOf: (grant) => (grant ? chain(createPlatformKeychain(platform, ecr, grant), shared) : own),
+      runner,
+      keychainOf,
       checkPush: createPushCheck(tools.registry),
       sealer,
       isWhole: async ({ target, digest }, logins, deadline) => {
@@ -215,12 +261,6 @@ export async function startService(config: Config): Promise<Service> {
       freshness: config.freshness,
       budget: config.submitBudget,
       checkDisk: () => checkDisk(config.dataDir),
-      onOutcome: ({ id, source, target, digest, attempts }, error) => {
-        const about = { mirror: id, source, target, digest, attempts };
-        if (error) logger.warn({ ...about, failure: error.toFailure() }, 'A copy failed');
-        else logger.info(about, 'A copy is done');
-      },
-      onError,
     });
     let url = config.url?.replace(/\/+$/, '') ?? '';
     const app = await apps.createApp({

@@ -102,8 +102,32 @@ export const settings = z.strictObject({
       path: z.string().min(1).default('skopeo').describe('Command or path of Skopeo'),
       // The queue's jobs live a day at most.
       timeLimit: seconds('How long one copy may take').min(1).max(85_000).default(3600),
+      stallLimit: seconds(
+        'How long one copy may stand still, neither reading nor writing, before it is tried again',
+      )
+        .min(1)
+        .max(85_000)
+        .default(300),
     })
     .prefault({}),
+  retry: z
+    .strictObject({
+      tries: z.int().min(1).max(100).default(5).describe('How many times a copy is tried'),
+      firstPause: seconds('Pause after the first try; each one after is three times as long').default(1),
+      longestPause: seconds('The longest pause').default(60),
+    })
+    .prefault({})
+    .describe('What happens to copies that fail for a reason that may pass'),
+  pacing: z
+    .strictObject({
+      firstPause: seconds(
+        'Pause after a first 429 that names no time; each one after is twice as long',
+      ).default(5),
+      longestPause: seconds('The longest pause where no time is named').default(900),
+      patience: seconds('How long a mirror may wait for rate limits in all').default(172_800),
+    })
+    .prefault({})
+    .describe('What happens to copies that a registry lets wait; they use up no tries'),
   dockerConfig: z
     .union([z.string().min(1), z.literal(false)])
     .optional()

@@ -2,8 +2,9 @@ import { existsSync, globSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
-import { errorsPage } from '../scripts/errors-page.ts';
+import { errorsPage, provocationOf, provokedIn } from '../scripts/errors-page.ts';
 import { configJsonSchema } from '../src/config.ts';
+import { catalogue, type ErrorCode } from '../src/core/errors.ts';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const read = (file: string) => readFileSync(join(root, file), 'utf8');
@@ -14,6 +15,15 @@ describe('the documents', () => {
     // Prettier aligns tables.
     const plain = (text: string) => text.replace(/ *\| */g, '|').replace(/-{2,}/g, '-');
     expect(plain(read('docs/errors.md'))).toBe(plain(errorsPage()));
+  });
+
+  it('say of every error how it is provoked', () => {
+    const codes = Object.keys(catalogue) as ErrorCode[];
+    // Both are met where something is wrong with a run, not with its input.
+    const unprovoked = ['grant_lost', 'internal'];
+    expect(codes.filter((code) => provocationOf(code) === undefined)).toEqual(unprovoked);
+    const silent = Object.entries(provokedIn).filter(([code, file]) => !read(file).includes(`'${code}'`));
+    expect(silent).toEqual([]);
   });
 
   it('name every setting and every variable', () => {

@@ -61,6 +61,11 @@ export const catalogue = {
     retryable: false,
     remedy: 'Give the account the right to this repository, or use another account.',
   },
+  insufficient_scope: {
+    retryable: false,
+    remedy:
+      'Give the account, or the token that Dray has of it, the right to this repository: to pull at the source, to push at the target.',
+  },
   rate_limited: { retryable: true, remedy: 'Wait, or use an account with a higher limit.' },
   registry_unavailable: { retryable: true, remedy: "Try again later; check the registry's own status." },
   timeout: { retryable: true, remedy: 'Try again later; check the network between Dray and the registry.' },
@@ -94,6 +99,16 @@ export const catalogue = {
     retryable: false,
     remedy: 'The tag exists with other content and may not be moved: use another tag or target.',
   },
+  quota_exceeded: {
+    retryable: false,
+    remedy:
+      'Delete what is not needed there, or have the quota of this project or account raised; then submit it again.',
+  },
+  // Registries collect garbage by themselves.
+  registry_full: {
+    retryable: true,
+    remedy: "Free space on the registry's own disk: delete images and collect the garbage, or give it more.",
+  },
   push_refused: { retryable: false, remedy: "Read the registry's answer; check its policies and limits." },
 
   platform_unavailable: {
@@ -111,6 +126,7 @@ export const catalogue = {
     remedy: 'Install Skopeo (Debian: apt install skopeo), or set skopeo.path.',
   },
   copy_failed: { retryable: true, remedy: "Read the mirror's log." },
+  // Retryable when the copy had finished a layer: the next try does not move that again.
   time_limit: { retryable: false, remedy: 'Raise skopeo.timeLimit in dray.yaml, or check the network.' },
   cancelled: { retryable: false, remedy: 'Submit it again when it is wanted.' },
   logins_unreadable: {
@@ -166,10 +182,23 @@ export class MirrorError extends Error {
     this.retryAfter = options.retryAfter;
   }
 
+  /** The same error with something else said of it. */
+  with(changes: MirrorErrorOptions & { message?: string }): MirrorError {
+    const { code, side, retryable, remedy, retryAfter, cause } = this;
+    const { message = this.message, ...options } = changes;
+    return new MirrorError(code, message, {
+      ...(side && { side }),
+      ...(retryAfter !== undefined && { retryAfter }),
+      retryable,
+      remedy,
+      cause,
+      ...options,
+    });
+  }
+
   /** The same error, said of one side of a mirror. */
   at(side: Side): MirrorError {
-    const { code, message, retryable, remedy, retryAfter, cause } = this;
-    return new MirrorError(code, message, { side, retryable, remedy, retryAfter, cause });
+    return this.with({ side });
   }
 
   toFailure(): Failure {

@@ -24,6 +24,13 @@ export interface Progress {
 
 export const noProgress: Progress = { layersDone: 0, layersTotal: 0, bytesDone: 0, bytesTotal: 0 };
 
+/** A pause before the next try; `failure` says why. */
+export interface Wait {
+  until: Date;
+  /** Who asked for it: a registry that lets nobody in, or a Seqera Platform that is away. Absent: our own back-off. */
+  host?: string;
+}
+
 /** One image on its way, or arrived, at one target. */
 export interface Mirror {
   /** `mr-` and 32 random hex digits: unguessable, since its record and page are open to whoever holds it. */
@@ -45,6 +52,8 @@ export interface Mirror {
   finishedAt?: Date;
   /** Why it failed, or why its last try did. */
   failure?: Failure;
+  /** While it is `queued`. */
+  wait?: Wait;
   /** Skopeo's exit status, where it ran. */
   exitCode?: number;
 }

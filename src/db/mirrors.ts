@@ -1,38 +1,19 @@
-import { type Kysely, type Selectable, sql } from 'kysely';
+import { type Kysely, sql } from 'kysely';
 import type { Digest } from '../core/digest.ts';
 import type { Failure } from '../core/errors.ts';
-import { isFinal, type Mirror, type MirrorState, type Phase, type Progress } from '../core/mirror.ts';
+import {
+  isFinal,
+  type Mirror,
+  type MirrorState,
+  type Phase,
+  type Progress,
+  type Wait,
+} from '../core/mirror.ts';
 import type { Reference } from '../core/reference.ts';
 import { guarded } from './errors.ts';
-import type { MirrorsTable, Schema } from './schema.ts';
-
-/** Everything but the log, which only its own readers want. */
-const mirrorColumns = [
-  'id',
-  'tenant',
-  'source_registry',
-  'source_path',
-  'source_tag',
-  'source_digest',
-  'target_registry',
-  'target_path',
-  'target_tag',
-  'digest',
-  'state',
-  'phase',
-  'layers_done',
-  'layers_total',
-  'bytes_done',
-  'bytes_total',
-  'attempts',
-  'created_at',
-  'started_at',
-  'finished_at',
-  'failure',
-  'exit_code',
-] as const;
-
-type MirrorRow = Omit<Selectable<MirrorsTable>, 'log' | 'claims' | 'grant_sealed'>;
+import { noteState } from './events.ts';
+import { fromRow, mirrorColumns, newRow, toMirror } from './mirror-row.ts';
+import type { Schema } from './schema.ts';
 
 /** The right to work on a mirror, until somebody else claims it. */
 export interface Claim {
@@ -50,6 +31,8 @@ export interface Settlement {
   at: Date;
   failure?: Failure;
   exitCode?: number;
+  /** Until when it is not to be tried again. */
+  wait?: Wait;
   /** The try does not count: it was stopped, it has not failed. */
   uncounted?: boolean;
 }
@@ -145,10 +128,16 @@ export function createMirrorStore(kysely: Kysely<Schema>) {
       guarded(() =>
         kysely.transaction().execute(async (transaction) => {
           const inserted = await transaction
-            .insertInto('mirrors')
-            .values({ ...newRow(mirror), grant_sealed: sealedGrant ?? null })
-            .onConflict((conflict) => conflict.doNothing())
-            .returning('id')
+            .with('changed', (db) =>
+              db
+                .insertInto('mirrors')
+                .values({ ...newRow(mirror), grant_sealed: sealedGrant ?? null })
+                .onConflict((conflict) => conflict.doNothing())
+                .returning(mirrorColumns),
+            )
+            .with('noted', noteState)
+            .selectFrom('changed')
+            .select('id')
             .executeTakeFirst();
           if (inserted) {
             await enqueue(transaction);
@@ -171,18 +160,26 @@ export function createMirrorStore(kysely: Kysely<Schema>) {
     claim: (id: string, at: Date): Promise<Claim | undefined> =>
       guarded(async () => {
         const row = await kysely
-          .updateTable('mirrors')
-          .set({
-            state: 'copying',
-            phase: 'planning',
-            failure: null,
-            attempts: sql<number>`attempts + 1`,
-            claims: sql<number>`claims + 1`,
-            started_at: sql<Date>`coalesce(started_at, ${at})`,
-          })
-          .where('id', '=', id)
-          .where('state', 'in', ['queued', 'copying'])
-          .returning([...mirrorColumns, 'claims', 'grant_sealed'])
+          .with('changed', (db) =>
+            db
+              .updateTable('mirrors')
+              .set({
+                state: 'copying',
+                phase: 'planning',
+                failure: null,
+                wait_until: null,
+                wait_host: null,
+                attempts: sql<number>`attempts + 1`,
+                claims: sql<number>`claims + 1`,
+                started_at: sql<Date>`coalesce(started_at, ${at})`,
+              })
+              .where('id', '=', id)
+              .where('state', 'in', ['queued', 'copying'])
+              .returning([...mirrorColumns, 'claims', 'grant_sealed']),
+          )
+          .with('noted', noteState)
+          .selectFrom('changed')
+          .selectAll()
           .executeTakeFirst();
         if (!row) return undefined;
         const { grant_sealed: sealedGrant } = row;
@@ -190,28 +187,77 @@ export function createMirrorStore(kysely: Kysely<Schema>) {
       }),
 
     /** Ends a claim; returns false, and changes nothing, when it is another's by now. */
-    settle: ({ mirror, number }: Claim, to: Settled, { at, failure, exitCode, uncounted }: Settlement) =>
+    settle: (
+      { mirror, number }: Claim,
+      to: Settled,
+      { at, failure, exitCode, wait, uncounted }: Settlement,
+    ) =>
       guarded(async () => {
-        const result = await kysely
-          .updateTable('mirrors')
-          .set({
-            state: to,
-            phase: null,
-            failure: failure ? JSON.stringify(failure) : null,
-            exit_code: exitCode ?? null,
-            ...(uncounted && { attempts: sql<number>`attempts - 1` }),
-            ...(isFinal(to) && { finished_at: at, grant_sealed: null }),
-          })
-          .where('id', '=', mirror.id)
-          .where('state', '=', 'copying')
-          .where('claims', '=', number)
+        const settled = await kysely
+          .with('changed', (db) =>
+            db
+              .updateTable('mirrors')
+              .set({
+                state: to,
+                phase: null,
+                failure: failure ? JSON.stringify(failure) : null,
+                wait_until: wait?.until ?? null,
+                wait_host: wait?.host ?? null,
+                exit_code: exitCode ?? null,
+                ...(uncounted && { attempts: sql<number>`attempts - 1` }),
+                ...(isFinal(to) && { finished_at: at, grant_sealed: null }),
+              })
+              .where('id', '=', mirror.id)
+              .where('state', '=', 'copying')
+              .where('claims', '=', number)
+              .returning(mirrorColumns),
+          )
+          .with('noted', noteState)
+          .selectFrom('changed')
+          .select('id')
           .executeTakeFirst();
-        return result.numUpdatedRows > 0n;
+        return settled !== undefined;
       }),
 
+    /** Ends a mirror that is under way, whoever works on it, and runs `unqueue` in the same transaction; false when it had ended. */
+    cancel: (
+      id: string,
+      failure: Failure,
+      at: Date,
+      unqueue: (transaction: Kysely<Schema>) => Promise<void>,
+    ) =>
+      guarded(() =>
+        kysely.transaction().execute(async (transaction) => {
+          const cancelled = await transaction
+            .with('changed', (db) =>
+              db
+                .updateTable('mirrors')
+                .set({
+                  state: 'cancelled',
+                  phase: null,
+                  failure: JSON.stringify(failure),
+                  wait_until: null,
+                  wait_host: null,
+                  finished_at: at,
+                  grant_sealed: null,
+                })
+                .where('id', '=', id)
+                .where('state', 'in', ['queued', 'copying'])
+                .returning(mirrorColumns),
+            )
+            .with('noted', noteState)
+            .selectFrom('changed')
+            .select('id')
+            .executeTakeFirst();
+          if (cancelled) await unqueue(transaction);
+          return cancelled !== undefined;
+        }),
+      ),
+
+    /** Writes how far a claim is; returns false when it is another's by now, or the mirror has ended. */
     progress: ({ mirror, number }: Claim, phase: Phase, progress: Progress) =>
       guarded(async () => {
-        await kysely
+        const written = await kysely
           .updateTable('mirrors')
           .set({
             phase,
@@ -223,7 +269,8 @@ export function createMirrorStore(kysely: Kysely<Schema>) {
           .where('id', '=', mirror.id)
           .where('state', '=', 'copying')
           .where('claims', '=', number)
-          .execute();
+          .executeTakeFirst();
+        return written.numUpdatedRows > 0n;
       }),
 
     appendLog: (id: string, text: string) =>
@@ -282,63 +329,5 @@ export function createMirrorStore(kysely: Kysely<Schema>) {
         const rows = await query.orderBy('created_at', 'desc').orderBy('id', 'desc').limit(limit).execute();
         return rows.map((row) => fromRow(row));
       }),
-  };
-}
-
-function newRow(mirror: Mirror) {
-  const { source, target } = mirror;
-  return {
-    id: mirror.id,
-    tenant: mirror.tenant,
-    source_registry: source.registry,
-    source_path: source.path,
-    source_tag: source.tag ?? null,
-    source_digest: source.digest ?? null,
-    target_registry: target.registry,
-    target_path: target.path,
-    target_tag: target.tag ?? null,
-    digest: mirror.digest,
-    state: mirror.state,
-    created_at: mirror.createdAt,
-  };
-}
-
-function toMirror(row: MirrorRow | undefined): Mirror | undefined {
-  return row && fromRow(row);
-}
-
-/** A row as the rest of the program knows it. */
-function fromRow(row: MirrorRow): Mirror {
-  const pinned = row.source_digest === null ? {} : { digest: row.source_digest as Digest };
-  return {
-    id: row.id,
-    tenant: row.tenant,
-    source: {
-      registry: row.source_registry,
-      path: row.source_path,
-      ...(row.source_tag !== null && { tag: row.source_tag }),
-      ...pinned,
-    },
-    target: {
-      registry: row.target_registry,
-      path: row.target_path,
-      ...(row.target_tag !== null && { tag: row.target_tag }),
-      ...pinned,
-    },
-    digest: row.digest as Digest,
-    state: row.state,
-    ...(row.phase && { phase: row.phase }),
-    progress: {
-      layersDone: row.layers_done,
-      layersTotal: row.layers_total,
-      bytesDone: row.bytes_done,
-      bytesTotal: row.bytes_total,
-    },
-    attempts: row.attempts,
-    createdAt: row.created_at,
-    ...(row.started_at && { startedAt: row.started_at }),
-    ...(row.finished_at && { finishedAt: row.finished_at }),
-    ...(row.failure && { failure: row.failure }),
-    ...(row.exit_code !== null && { exitCode: row.exit_code }),
   };
 }

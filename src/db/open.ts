@@ -82,6 +82,7 @@ export async function migrate(kysely: Kysely<Schema>, last?: string): Promise<vo
       getMigrations: async () => ({
         '0001-first': await import('./migrations/0001-first.ts'),
         '0002-tenants': await import('./migrations/0002-tenants.ts'),
+        '0003-events': await import('./migrations/0003-events.ts'),
       }),
     },
   });

@@ -1,4 +1,4 @@
-import type { ColumnType, Generated, JSONColumnType } from 'kysely';
+import type { ColumnType, Generated, GeneratedAlways, JSONColumnType } from 'kysely';
 import type { Failure } from '../core/errors.ts';
 import type { MirrorState, Phase } from '../core/mirror.ts';
 
@@ -30,6 +30,9 @@ export interface MirrorsTable {
   started_at: Time | null;
   finished_at: Time | null;
   failure: JSONColumnType<Failure> | null;
+  /** A pause before the next try, and whom it is for. */
+  wait_until: Time | null;
+  wait_host: string | null;
   exit_code: number | null;
   log: Generated<string>;
 }
@@ -44,6 +47,18 @@ export interface RequestsTable {
   cached: boolean;
   dry_run: boolean;
   created_at: Time;
+}
+
+/** What became of mirrors, for those who listen. */
+export interface EventsTable {
+  /** Rises within a mirror in the order of commits, since each is written with its mirror's row locked. */
+  id: GeneratedAlways<number>;
+  mirror_id: string;
+  at: Generated<Date>;
+  type: 'state' | 'layer';
+  data: JSONColumnType<Record<string, unknown>>;
+  /** The transaction that wrote it: those of several mirrors are in order where (xid, id) is. */
+  xid: GeneratedAlways<string>;
 }
 
 export interface KeysTable {
@@ -78,6 +93,7 @@ export interface PlatformTokensTable {
 export interface Schema {
   mirrors: MirrorsTable;
   requests: RequestsTable;
+  events: EventsTable;
   keys: KeysTable;
   pairings: PairingsTable;
   platform_tokens: PlatformTokensTable;

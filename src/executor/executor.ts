@@ -18,8 +18,13 @@ export interface CopyJob {
   digest: Digest;
   source: Endpoint;
   target: Endpoint;
-  /** Seconds after which the copy is stopped with `time_limit`. */
+  /**
+   * Seconds after which the copy is stopped with `time_limit`: retryable when this run finished a blob, since the
+   * next one does not move that again and so gets further.
+   */
   timeLimit: number;
+  /** Seconds without any byte read or written after which the copy is stopped with `timeout`. */
+  stallLimit: number;
 }
 
 /** What a running copy tells. */
@@ -37,6 +42,9 @@ export type CopyEvent =
 export interface Executor {
   /**
    * Resolves when everything under the digest was pushed.
+   * A copy never waits for a registry that asks for it: it ends at once with `rate_limited`, so that its slot is
+   * free meanwhile. `retryAfter` is what the registry named. It is absent where the registry named nothing, and
+   * where the answer to an upload was refused, of which Skopeo shows the status only.
    * @throws MirrorError classified, with the side at fault; `cancelled` when the signal aborted it. On every
    * path the child is gone and the auth files are removed before it settles.
    */

@@ -34,6 +34,7 @@ it('says that Skopeo is missing, and how to get it', async () => {
     source: end,
     target: end,
     timeLimit: 5,
+    stallLimit: 5,
   };
   await expect(executor.run(job, () => undefined, new AbortController().signal)).rejects.toMatchObject({
     code: 'skopeo_missing',

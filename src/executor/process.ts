@@ -1,4 +1,4 @@
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync } from 'node:fs';
 import { mkdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { MirrorError } from '../core/errors.ts';
@@ -6,7 +6,10 @@ import type { Guard } from '../lib/guard.ts';
 import { createKeyedMutex } from '../lib/mutex.ts';
 import { run as runHere } from '../lib/spawn.ts';
 import type { CopyEvent, CopyJob, Endpoint, Executor } from './executor.ts';
-import { authFile, classifyFailure, createOutputReader, type JobFiles, skopeoArguments } from './skopeo.ts';
+import { classifyFailure, stoodStill, throttledBy, tookTooLong } from './failures.ts';
+import { createOutputReader } from './output.ts';
+import { authFile, type JobFiles, skopeoArguments } from './skopeo.ts';
+import { bytesMoved, createStallWatch } from './stall.ts';
 
 export interface ProcessExecutorOptions {
   /** Command or path of Skopeo. */
@@ -46,27 +49,43 @@ export function createProcessExecutor({
     const folder = join(runDir, job.id);
     const limit = AbortSignal.timeout(job.timeLimit * 1000);
     const output = createOutputReader();
+    const stall = createStallWatch(job.stallLimit * 1000);
+    // Aborted with what makes going on pointless.
+    const halt = new AbortController();
+    let finished = 0;
     const pass = await guard?.admit(job.source.insecure || job.target.insecure);
     let counter: NodeJS.Timeout | undefined;
+    const look = (pid: number) => {
+      const moved = bytesMoved(pid);
+      // Nearly all that it writes goes to the target.
+      if (moved) onEvent({ type: 'sent', bytes: moved.written });
+      if (stall.stalled(moved)) halt.abort(stoodStill(job, moved !== undefined, output.awaited()));
+    };
+    const hear = (text: string) => {
+      stall.heard();
+      for (const event of output.read(text)) {
+        if (event.type === 'blob' && event.state === 'started') stall.began();
+        if (event.type === 'blob' && (event.state === 'done' || event.state === 'mounted')) finished++;
+        onEvent(event);
+      }
+      const throttle = output.throttled();
+      if (throttle) halt.abort(throttledBy(throttle, job));
+    };
     try {
       const files = await writeFiles(folder, job);
       // Its own empty home: Skopeo looks there for logins that are not this job's.
       const childEnv = { ...env, ...pass?.env, HOME: folder };
       const exit = await run(...dyingWithUs(skopeo, skopeoArguments(job, files)), {
         env: childEnv,
-        signal: AbortSignal.any([signal, limit]),
-        onLine: (text) => output.read(text).forEach(onEvent),
-        onStart: (pid) => {
-          counter = setInterval(() => {
-            const bytes = bytesSent(pid);
-            if (bytes !== undefined) onEvent({ type: 'sent', bytes });
-          }, countEvery);
-        },
+        signal: AbortSignal.any([signal, limit, halt.signal]),
+        onLine: hear,
+        onStart: (pid) => (counter = setInterval(look, countEvery, pid)),
       });
       if (exit.code !== undefined) onEvent({ type: 'exit', code: exit.code });
       if (exit.code === 0) return;
       if (signal.aborted) throw new MirrorError('cancelled', 'The copy was stopped.');
-      if (limit.aborted) throw new MirrorError('time_limit', `The copy took longer than ${job.timeLimit} s.`);
+      if (halt.signal.aborted) throw halt.signal.reason as MirrorError;
+      if (limit.aborted) throw tookTooLong(job, finished);
       if (exit.code === 127 && output.fatal() === '') throw missing(skopeo);
       throw classifyFailure(
         output.fatal(),
@@ -117,17 +136,6 @@ function dyingWithUs(command: string, args: string[]): [string, string[]] {
   return process.platform === 'linux' && existsSync(setpriv)
     ? [setpriv, ['--pdeathsig', 'KILL', command, ...args]]
     : [command, args];
-}
-
-/** Bytes that the child has written to files and sockets: nearly all of them go to the target. */
-function bytesSent(pid: number): number | undefined {
-  try {
-    const written = /^wchar: ([0-9]+)$/m.exec(readFileSync(`/proc/${pid}/io`, 'utf8'))?.[1];
-    return written === undefined ? undefined : Number(written);
-  } catch {
-    // It has just ended, or this system has no /proc.
-    return undefined;
-  }
 }
 
 /**

@@ -53,14 +53,14 @@ describe('whether a target may be pushed to', () => {
 
   it('is seen with the login that would be used', async () => {
     await asking(login(writer));
-    await expect(asking(login(reader))).rejects.toMatchObject({ code: 'denied', side: 'target' });
+    await expect(asking(login(reader))).rejects.toMatchObject({ code: 'insufficient_scope', side: 'target' });
     await expect(asking(undefined)).rejects.toMatchObject({ code: 'login_required', side: 'target' });
   });
 
   it('is asked once a minute for each login, and never again for what was refused before it is asked anew', async () => {
     for (let n = 0; n < 3; n++) await asking(login(writer));
     expect(tokens.asked.filter(({ username }) => username === 'writer')).toHaveLength(1);
-    await expect(asking(login(reader))).rejects.toMatchObject({ code: 'denied' });
+    await expect(asking(login(reader))).rejects.toMatchObject({ code: 'insufficient_scope' });
     tokens.users = tokens.users.map((user) =>
       user.username === 'reader' ? { ...user, rights: writer.rights } : user,
     );

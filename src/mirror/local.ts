@@ -6,7 +6,7 @@ import { formatReference, formatRepository } from '../core/reference.ts';
 import type { Keychain } from '../keychain/keychain.ts';
 import type { Looks } from './look.ts';
 import { type Plan, planRoute } from './plan.ts';
-import { deadlineIn, maxAttempts, pauseAfter } from './retry.ts';
+import { deadlineIn, pauseAfter, type RetrySettings } from './retry.ts';
 import { routeOf } from './target.ts';
 import { createTracker } from './tracker.ts';
 import type { Listener, Worker } from './worker.ts';
@@ -17,6 +17,7 @@ export interface LocalOptions {
   worker: Worker;
   /** Seconds for which a registry that is down for a moment is asked again. */
   budget: number;
+  retry: RetrySettings;
 }
 
 export interface LocalRequest {
@@ -40,7 +41,7 @@ export interface LocalMirror {
   mirror(request: LocalRequest): Promise<Mirror>;
 }
 
-export function createLocalMirror({ looks, keychain, worker, budget }: LocalOptions): LocalMirror {
+export function createLocalMirror({ looks, keychain, worker, budget, retry }: LocalOptions): LocalMirror {
   /** Which source each target of this run comes from. */
   const origins = new Map<string, Plan>();
 
@@ -78,6 +79,8 @@ export function createLocalMirror({ looks, keychain, worker, budget }: LocalOpti
       };
       const change = (values: Partial<Mirror>) => {
         mirror = { ...mirror, ...values };
+        // It ends with the pause.
+        if (mirror.state !== 'queued') delete mirror.wait;
         onChange(mirror);
         return mirror;
       };
@@ -101,6 +104,7 @@ export function createLocalMirror({ looks, keychain, worker, budget }: LocalOpti
         note: onLog,
       };
       for (;;) {
+        let pause: number;
         change({
           state: 'copying',
           startedAt: mirror.startedAt ?? new Date(),
@@ -111,15 +115,22 @@ export function createLocalMirror({ looks, keychain, worker, budget }: LocalOpti
           tracker.finish();
           return change({ state: 'done', progress: tracker.progress(), finishedAt: new Date() });
         } catch (error) {
-          const failure = asMirrorError(error).toFailure();
+          const caught = asMirrorError(error);
+          const failure = caught.toFailure();
           onLog(`${failure.code}: ${failure.message}`);
           if (signal.aborted) return change({ state: 'cancelled', failure, finishedAt: new Date() });
-          if (!failure.retryable || mirror.attempts >= maxAttempts)
+          const { retryable, retryAfter, side } = caught;
+          // Whoever sits before it decides how long to wait for a registry that lets nobody in.
+          const limited = caught.code === 'rate_limited' && retryAfter !== undefined;
+          if (!retryable || (!limited && mirror.attempts >= retry.tries))
             return change({ state: 'failed', failure, finishedAt: new Date() });
-          change({ state: 'queued', failure });
+          pause = limited ? retryAfter * 1000 : pauseAfter(mirror.attempts, retry, retryAfter);
+          const host = limited && side ? mirror[side].registry : undefined;
+          const wait = { until: new Date(Date.now() + pause), ...(host !== undefined && { host }) };
+          change({ state: 'queued', failure, wait, ...(limited && { attempts: mirror.attempts - 1 }) });
         }
         // An abort is noticed by the next try, which ends at once.
-        await sleep(pauseAfter(mirror.attempts), undefined, { signal }).catch(() => undefined);
+        await sleep(pause, undefined, { signal }).catch(() => undefined);
       }
     },
   };

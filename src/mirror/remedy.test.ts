@@ -12,6 +12,7 @@ describe('what a caller of Seqera Platform is advised', () => {
     ['login_required', 'target', 'Add a container registry credential for quay.io to workspace 7 on'],
     ['credentials_rejected', 'target', 'Check the credential for quay.io in workspace 7 on'],
     ['denied', 'source', 'the credential for ghcr.io the right'],
+    ['insufficient_scope', 'target', 'the token, of the credential for quay.io the right'],
     ['manifest_unknown', 'source', 'a container registry credential for ghcr.io that may read it'],
   ] as const)('of %s at the %s names the credential', (code, side, remedy) => {
     expect(advise(new MirrorError(code, 'It failed.', { side }), route, place).remedy).toContain(remedy);

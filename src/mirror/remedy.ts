@@ -9,6 +9,8 @@ const remedies: Partial<Record<ErrorCode, (host: string, place: string) => strin
   credentials_rejected: (host, place) => `Check the credential for ${host} in ${place}.`,
   denied: (host, place) =>
     `Give the account of the credential for ${host} the right, or add one that has it to ${place}.`,
+  insufficient_scope: (host, place) =>
+    `Give the account, or the token, of the credential for ${host} the right, or add one that has it to ${place}.`,
   // Some registries say this of what is private too.
   manifest_unknown: (host, place) =>
     `Check its name and tag; if it is private, a container registry credential for ${host} that may read it is needed in ${place}.`,

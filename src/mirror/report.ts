@@ -4,6 +4,8 @@ import type { Listener } from './worker.ts';
 
 /** Milliseconds between two writes of a running copy's progress and log. */
 const writeEvery = 400;
+/** Milliseconds between two looks whether the claim still stands. */
+const pulseEvery = 1000;
 
 /** Characters of log that one mirror may keep; a copy that says more is in a loop. */
 const logLimit = 1_000_000;
@@ -15,13 +17,18 @@ export interface Report extends Listener {
   close(complete: boolean): Promise<void>;
 }
 
-export function createReport(claim: Claim, store: MirrorStore, onError: (error: unknown) => void): Report {
+export interface ReportOptions {
+  /** The claim is another's by now, or the mirror has ended. */
+  onLost: () => void;
+  onError: (error: unknown) => void;
+}
+
+export function createReport(claim: Claim, store: MirrorStore, { onLost, onError }: ReportOptions): Report {
   const tracker = createTracker();
   const { mirror } = claim;
   let phase = mirror.phase ?? 'planning';
   let lines: string[] = [];
   let logged = 0;
-  let changed = false;
   let writing: Promise<void> = Promise.resolve();
   let timer: NodeJS.Timeout | undefined;
 
@@ -29,8 +36,7 @@ export function createReport(claim: Claim, store: MirrorStore, onError: (error: 
     timer = undefined;
     const text = lines.join('');
     lines = [];
-    if (changed) await store.progress(claim, phase, tracker.progress());
-    changed = false;
+    if (!(await store.progress(claim, phase, tracker.progress()))) onLost();
     if (text) await store.appendLog(mirror.id, text);
   }
 
@@ -40,17 +46,17 @@ export function createReport(claim: Claim, store: MirrorStore, onError: (error: 
       writing = writing.then(write).catch(onError);
     }, writeEvery);
   }
+  // Also when nothing happens: a copy that was cancelled in another process is noticed by its lost claim.
+  const pulse = setInterval(soon, pulseEvery);
 
   const report: Report = {
     exitCode: undefined,
     phase(next) {
       phase = next;
-      changed = true;
       soon();
     },
     tree(tree) {
       tracker.expect(tree);
-      changed = true;
       soon();
     },
     event(event) {
@@ -58,7 +64,6 @@ export function createReport(claim: Claim, store: MirrorStore, onError: (error: 
       else if (event.type === 'log') report.note(event.line);
       else {
         tracker.see(event);
-        changed = true;
         soon();
       }
     },
@@ -70,9 +75,9 @@ export function createReport(claim: Claim, store: MirrorStore, onError: (error: 
       soon();
     },
     async close(complete) {
+      clearInterval(pulse);
       clearTimeout(timer);
       if (complete) tracker.finish();
-      changed = true;
       await writing;
       await write();
     },

@@ -1,12 +1,28 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { asMirrorError } from '../core/errors.ts';
 
-/** How many times a copy is started before a failure that may pass is called final. */
-export const maxAttempts = 5;
+/** What a failure that may pass costs; seconds. */
+export interface RetrySettings {
+  /** How many times a copy is started before such a failure is called final. */
+  tries: number;
+  firstPause: number;
+  longestPause: number;
+}
 
-/** Milliseconds before try number `attempt` + 1: from 1 s, doubled, at most 30 s, with jitter. */
-export function pauseAfter(attempt: number): number {
-  return Math.min(30_000, 1000 * 2 ** (attempt - 1)) * (0.75 + Math.random() / 2);
+/** By how much a pause is longer than the one before: with the defaults, five tries begin within about 40 s. */
+const growth = 3;
+
+/**
+ * Milliseconds before try number `attempt` + 1, with jitter.
+ * @param retryAfter seconds that the other side asked for: never less, and never beyond the longest pause.
+ */
+export function pauseAfter(
+  attempt: number,
+  { firstPause, longestPause }: RetrySettings,
+  retryAfter = 0,
+): number {
+  const grown = Math.min(longestPause, firstPause * growth ** (attempt - 1)) * (0.75 + Math.random() / 2);
+  return Math.max(grown, Math.min(retryAfter, longestPause)) * 1000;
 }
 
 const firstPause = 200;

@@ -60,8 +60,25 @@ export async function readTree(
   return tree;
 }
 
+/** A blob that the registry does not have as the manifests say; undefined when all are there. Foreign layers need not be. */
+export async function missingBlob(
+  registry: Registry,
+  repository: Repository,
+  { layers, configs, foreign }: Tree,
+  access: Access,
+): Promise<Digest | undefined> {
+  const blobs = new Map([...layers, ...configs]);
+  for (const layer of foreign) blobs.delete(layer);
+  let missing: Digest | undefined;
+  await inParallel([...blobs], parallel, async ([digest, size]) => {
+    if (missing === undefined && (await registry.blobSize(repository, digest, access)) !== size)
+      missing = digest;
+  });
+  return missing;
+}
+
 /**
- * Whether every manifest under a digest is there. What we can't read, an index inside an index, counts as whole:
+ * Whether every manifest and every blob under a digest is there. What we can't read, an index inside an index, counts as whole:
  * its digest is there, and more can't be known.
  * @throws MirrorError, on the target's side, when the registry does not tell.
  */
@@ -72,7 +89,8 @@ export async function isWhole(
   access: Access,
 ): Promise<boolean> {
   try {
-    return (await readTree(registry, repository, digest, access)) !== undefined;
+    const tree = await readTree(registry, repository, digest, access);
+    return tree !== undefined && (await missingBlob(registry, repository, tree, access)) === undefined;
   } catch (caught) {
     const error = asMirrorError(caught);
     if (error.code === 'unsupported_manifest') return true;

@@ -1,25 +1,45 @@
 import { isLoopback, formatReference, type Repository } from '../core/reference.ts';
-import { asMirrorError, MirrorError, type Side } from '../core/errors.ts';
+import { asMirrorError, type ErrorCode, MirrorError, type Side } from '../core/errors.ts';
 import type { Mirror, Phase } from '../core/mirror.ts';
 import type { CopyEvent, Endpoint, Executor } from '../executor/executor.ts';
 import type { Keychain } from '../keychain/keychain.ts';
 import { createKeyedMutex } from '../lib/mutex.ts';
 import type { Access, Manifest, Registry } from '../registry/registry.ts';
+import type { Lane, Pacer } from './pacing.ts';
 import { onSide } from './side.ts';
-import { readTree, type Tree } from './tree.ts';
+import { missingBlob, readTree, type Tree } from './tree.ts';
 
 /** What a copy is made with. */
 export interface Tools {
   registry: Registry;
+  pacer: Pacer;
   executor: Executor;
   /** What the configuration says of a host. */
   hosts: Map<string, { ca?: string | undefined; insecure?: boolean | undefined }>;
   /** Seconds that one copy may take. */
   timeLimit: number;
+  /** Seconds that one may stand still. */
+  stallLimit: number;
 }
 
 /** Seconds that reading the target before and after the copy, and the tag, may take. */
 const checkLimit = 300;
+
+/** One side of a copy: its login, and the way in that is shared with all who have the same login. */
+interface Entry {
+  access: Access;
+  lane: Lane;
+}
+
+/** Failures of a login that was good a moment ago: its token has expired, or was taken back. */
+const loginRefused = new Set<ErrorCode>([
+  'credentials_rejected',
+  'login_required',
+  'denied',
+  'insufficient_scope',
+]);
+/** Failures of a push that may have another reason than their status tells. */
+const asksAgain = new Set<ErrorCode>(['registry_unavailable', 'rate_limited']);
 
 /** Hears how a copy goes. */
 export interface Listener {
@@ -44,16 +64,21 @@ export interface Worker {
  *   not turn it back then.
  */
 export function createWorker(tools: Tools, superseded: (mirror: Mirror) => Promise<boolean>): Worker {
-  const { registry, executor } = tools;
+  const { registry, executor, pacer } = tools;
   const tags = createKeyedMutex();
 
-  const access = async (
+  const entry = async (
     keychain: Keychain,
     repository: Repository,
     side: Side,
     signal: AbortSignal,
-  ): Promise<Access> =>
-    onSide(side, async () => ({ credential: await keychain.resolve(repository, signal), signal }));
+  ): Promise<Entry> =>
+    onSide(side, async () => {
+      const credential = await keychain.resolve(repository, signal);
+      const lane = pacer.lane(repository.registry, credential);
+      lane.enter(side);
+      return { access: { credential, signal }, lane };
+    });
 
   const endpoint = ({ registry: host, path }: Repository, { credential }: Access): Endpoint => {
     const { ca, insecure } = tools.hosts.get(host) ?? {};
@@ -66,47 +91,84 @@ export function createWorker(tools: Tools, superseded: (mirror: Mirror) => Promi
     };
   };
 
-  async function copy(mirror: Mirror, from: Access, to: Access, listener: Listener): Promise<void> {
+  async function copy(mirror: Mirror, from: Entry, to: Entry, listener: Listener): Promise<void> {
     listener.phase('copying');
     const { id, digest, source, target } = mirror;
     const stop = new AbortController();
-    const unsupported = readTree(registry, source, digest, from).then(
-      (tree) => {
-        if (!tree) return undefined;
-        listener.tree(tree);
-        for (const layer of tree.foreign)
-          listener.note(`Layer ${layer} is foreign: it has URLs of its own and may not be in the registry.`);
-        return undefined;
-      },
-      (caught: unknown) => {
-        const error = asMirrorError(caught);
-        // The tree is only wanted for the totals; Skopeo meets every other fault by itself and tells it better.
-        if (error.code !== 'unsupported_manifest') return undefined;
-        stop.abort();
-        return error.at('source');
-      },
-    );
+    const unsupported = count(mirror, from, listener).catch((caught: unknown) => {
+      const error = asMirrorError(caught);
+      // The tree is only wanted for the totals; Skopeo meets every other fault by itself and tells it better.
+      if (error.code !== 'unsupported_manifest') return undefined;
+      stop.abort();
+      return error.at('source');
+    });
     const job = {
       id,
       digest,
-      source: endpoint(source, from),
-      target: endpoint(target, to),
+      source: endpoint(source, from.access),
+      target: endpoint(target, to.access),
       timeLimit: tools.timeLimit,
+      stallLimit: tools.stallLimit,
+    };
+    const worked = new Set<Side>();
+    const hear = (event: CopyEvent) => {
+      if (event.type === 'blob') worked.add(event.state === 'started' ? 'source' : 'target');
+      listener.event(event);
     };
     try {
-      await executor.run(job, (event) => listener.event(event), AbortSignal.any([to.signal, stop.signal]));
+      await executor.run(job, hear, AbortSignal.any([to.access.signal, stop.signal]));
     } catch (error) {
-      throw (stop.signal.aborted && (await unsupported)) || error;
+      throw (stop.signal.aborted && (await unsupported)) || (await seenCloser(error, mirror, to, worked));
     }
     await unsupported;
   }
 
-  /** Reads the whole tree back from the target; undefined when it is not all there. */
-  async function held({ target, digest }: Mirror, to: Access): Promise<Tree | undefined> {
-    return readTree(registry, target, digest, to).catch((error: unknown) => {
+  /** What there is to copy. Where reading is counted and little is left, it is known only when it has arrived. */
+  async function count(
+    { source, digest }: Mirror,
+    { access, lane }: Entry,
+    listener: Listener,
+  ): Promise<undefined> {
+    if (lane.isScarce()) return;
+    const tree = await readTree(registry, source, digest, access);
+    if (!tree) return;
+    listener.tree(tree);
+    for (const layer of tree.foreign)
+      listener.note(`Layer ${layer} is foreign: it has URLs of its own and may not be in the registry.`);
+  }
+
+  /** Skopeo keeps to itself what a registry writes beside a status; and it never renews a token. */
+  async function seenCloser(
+    caught: unknown,
+    { target }: Mirror,
+    { access }: Entry,
+    worked: Set<Side>,
+  ): Promise<MirrorError> {
+    const error = asMirrorError(caught);
+    if (error.side && worked.has(error.side) && loginRefused.has(error.code))
+      return error.with({
+        retryable: true,
+        message: `${error.message} It was accepted when this copy began.`,
+      });
+    if (error.side !== 'target' || !asksAgain.has(error.code) || error.retryAfter !== undefined) return error;
+    const found = await registry.checkPush(target, access).then(
+      () => undefined,
+      (again: unknown) => asMirrorError(again),
+    );
+    return found && ['rate_limited', 'registry_full', 'quota_exceeded'].includes(found.code)
+      ? found.at('target')
+      : error;
+  }
+
+  /** Reads the whole tree back from the target; undefined when it, or a blob of it, is not all there. */
+  async function held({ target, digest }: Mirror, { access }: Entry): Promise<Tree | undefined> {
+    try {
+      const tree = await readTree(registry, target, digest, access);
+      return tree && (await missingBlob(registry, target, tree, access)) === undefined ? tree : undefined;
+    } catch (error) {
       if (error instanceof MirrorError && error.code === 'manifest_unknown') return undefined;
       throw error;
-    });
+    }
   }
 
   async function setTag(
@@ -148,25 +210,42 @@ export function createWorker(tools: Tools, superseded: (mirror: Mirror) => Promi
       const limit = AbortSignal.timeout((tools.timeLimit + checkLimit) * 1000);
       const signal = AbortSignal.any([stop, limit]);
       listener.phase('planning');
-      const from = await access(keychain, mirror.source, 'source', signal);
-      const to = await access(keychain, mirror.target, 'target', signal);
-      let tree = await onSide('target', () => held(mirror, to));
-      if (tree) {
-        listener.note('The target holds every manifest already; nothing to copy.');
-      } else {
-        await onSide('target', async () => keychain.prepare?.(mirror.target, signal));
-        await copy(mirror, from, to, listener);
-        listener.phase('verifying');
-        tree = await onSide('target', () => held(mirror, to));
-        if (!tree)
-          throw new MirrorError(
-            'registry_unavailable',
-            `${formatReference({ ...mirror.target, digest: mirror.digest })} was pushed, but the registry does not have all of it.`,
-            { side: 'target' },
-          );
+      const from = await entry(keychain, mirror.source, 'source', signal);
+      const to = await entry(keychain, mirror.target, 'target', signal);
+      const lanes = { source: from.lane, target: to.lane };
+      try {
+        await mirrorOnce(mirror, keychain, from, to, listener);
+        for (const lane of Object.values(lanes)) lane.passed();
+      } catch (caught) {
+        const error = asMirrorError(caught);
+        throw error.code === 'rate_limited' && error.side ? lanes[error.side].throttle(error) : error;
       }
-      listener.tree(tree);
-      await setTag(mirror, tree.root, from, to, listener);
     },
   };
+
+  async function mirrorOnce(
+    mirror: Mirror,
+    keychain: Keychain,
+    from: Entry,
+    to: Entry,
+    listener: Listener,
+  ): Promise<void> {
+    let tree = await onSide('target', () => held(mirror, to));
+    if (tree) {
+      listener.note('The target holds everything already; nothing to copy.');
+    } else {
+      await onSide('target', async () => keychain.prepare?.(mirror.target, to.access.signal));
+      await copy(mirror, from, to, listener);
+      listener.phase('verifying');
+      tree = await onSide('target', () => held(mirror, to));
+      if (!tree)
+        throw new MirrorError(
+          'registry_unavailable',
+          `${formatReference({ ...mirror.target, digest: mirror.digest })} was pushed, but the registry does not have all of it.`,
+          { side: 'target' },
+        );
+    }
+    listener.tree(tree);
+    await setTag(mirror, tree.root, from.access, to.access, listener);
+  }
 }

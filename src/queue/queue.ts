@@ -3,13 +3,20 @@ import { fromKysely, PgBoss } from 'pg-boss';
 import { type Database, poolOptions } from '../db/open.ts';
 import type { Schema } from '../db/schema.ts';
 
-/** Does one job. A rejection gives the job back, to be claimed again after a growing delay. */
-export type Handler = (mirrorId: string, signal: AbortSignal) => Promise<void>;
+/**
+ * Does one job. @returns milliseconds after which it is to be claimed again; undefined when it is finished. A rejection
+ * gives the job back, to be claimed again after a growing delay.
+ */
+export type Handler = (mirrorId: string, signal: AbortSignal) => Promise<number | undefined>;
 
 /** Our few verbs over pg-boss. A job's payload is a mirror's id and nothing else. */
 export interface Queue {
   /** Adds a job in the given transaction; one job per mirror at a time, queued or claimed. */
   enqueue(mirrorId: string, transaction: Kysely<Schema>): Promise<void>;
+  /** Takes away the job of a mirror that nobody works on. */
+  remove(mirrorId: string, transaction: Kysely<Schema>): Promise<void>;
+  /** Has a job that was given back claimed now. */
+  wake(mirrorId: string): Promise<void>;
   /** Starts claiming, at most `concurrency` jobs at once in this process. */
   work(concurrency: number, handler: Handler): Promise<void>;
   /** Claims no more, aborts what runs, and waits until it has been given back. Jobs can still be added. */
@@ -28,6 +35,8 @@ const heartbeatSeconds = 15;
 /** Seconds between a copy's own time limit and the end of its job, and milliseconds between two rescues. */
 const expiryMargin = 600;
 const rescueEvery = 60_000;
+/** Milliseconds that one of Node's timers can take. */
+const longestTimer = 2 ** 31 - 1;
 
 /** Starts the queue in the given database. `onError` hears of failures that no caller waits for. */
 export async function openQueue(
@@ -64,6 +73,28 @@ export async function openQueue(
   await boss.updateQueue(name, settings);
   if (database.queueDatabase) await requeue(database.queueDatabase);
   const stopping = new AbortController();
+  const workers: string[] = [];
+  const waiting = new Map<string, NodeJS.Timeout>();
+
+  /** Gives a claimed job back, to be claimed again after so many milliseconds. */
+  async function postpone(mirrorId: string, pause: number): Promise<void> {
+    await sql`update pgboss.job set state = 'retry', started_on = null,
+      start_after = now() + ${`${Math.round(pause)} milliseconds`}::interval
+      where name = ${name} and singleton_key = ${mirrorId} and state = 'active'`.execute(database.kysely);
+    if (pause > longestTimer || stopping.signal.aborted) return;
+    // Sooner than the next poll, and true to its length when the clock is set back meanwhile.
+    const timer = setTimeout(() => void wake(mirrorId).catch(onError), pause);
+    clearTimeout(waiting.get(mirrorId));
+    waiting.set(mirrorId, timer.unref());
+  }
+
+  async function wake(mirrorId: string): Promise<void> {
+    clearTimeout(waiting.get(mirrorId));
+    waiting.delete(mirrorId);
+    await sql`update pgboss.job set start_after = now()
+      where name = ${name} and singleton_key = ${mirrorId} and state = 'retry'`.execute(database.kysely);
+    for (const worker of workers) boss.notifyWorker(worker);
+  }
 
   /** A mirror under way whose job is gone, for whatever reason, would wait for ever: it gets a new one. */
   async function rescue(): Promise<void> {
@@ -83,6 +114,13 @@ export async function openQueue(
     async enqueue(mirrorId, transaction) {
       await boss.send(name, { mirrorId }, { singletonKey: mirrorId, db: fromKysely(transaction) });
     },
+    async remove(mirrorId, transaction) {
+      await sql`delete from pgboss.job
+        where name = ${name} and singleton_key = ${mirrorId} and state in ('created', 'retry')`.execute(
+        transaction,
+      );
+    },
+    wake,
     async work(concurrency, handler) {
       for (let n = 0; n < concurrency; n++) {
         const worker: { id?: string } = {};
@@ -92,7 +130,11 @@ export async function openQueue(
           { pollingIntervalSeconds: 1, notifyPollingIntervalSeconds: 2 },
           async ([job]) => {
             try {
-              if (job) await handler(job.data.mirrorId, AbortSignal.any([job.signal, stopping.signal]));
+              if (!job) return;
+              const { mirrorId } = job.data;
+              const pause = await handler(mirrorId, AbortSignal.any([job.signal, stopping.signal]));
+              // pg-boss then finds nothing to complete.
+              if (pause !== undefined) await postpone(mirrorId, pause);
             } finally {
               // A worker that was not notified while it was busy sleeps until its next poll, however long the
               // queue: look for the next job at once.
@@ -100,10 +142,12 @@ export async function openQueue(
             }
           },
         );
+        workers.push(worker.id);
       }
     },
     async release() {
       clearInterval(rescuer);
+      for (const timer of waiting.values()) clearTimeout(timer);
       stopping.abort();
       await boss.offWork(name);
     },

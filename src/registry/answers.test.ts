@@ -216,6 +216,74 @@ describe('a refusal', () => {
     expect(await failure(put)).toMatchObject({ code: 'immutable_tag', retryable: false });
   });
 
+  const harbor =
+    'adding 29.0 MiB of storage resource, which when updated to current usage of 152.4 MiB will exceed the configured upper limit of 10.0 MiB.';
+  const google =
+    "Quota exceeded for quota metric 'Requests per project per user' and limit 'Requests per project per user per minute per user' of service 'artifactregistry.googleapis.com'";
+  it.each<[string, number, unknown, string, boolean]>([
+    ['a quota of Harbor', 403, errors('DENIED', harbor), 'quota_exceeded', false],
+    ['a quota of Harbor, with 412', 412, errors('PRECONDITION', harbor), 'quota_exceeded', false],
+    [
+      'a quota of Quay',
+      403,
+      errors('DENIED', 'Quota has been exceeded on namespace'),
+      'quota_exceeded',
+      false,
+    ],
+    [
+      'a quota of GitLab',
+      403,
+      errors('DENIED', 'Your action has been rejected because the namespace storage limit has been reached.'),
+      'quota_exceeded',
+      false,
+    ],
+    [
+      'a quota of DigitalOcean',
+      403,
+      errors('DENIED', 'registry contains 1 repositories, limit is 1'),
+      'quota_exceeded',
+      false,
+    ],
+    ['507', 507, '', 'quota_exceeded', false],
+    [
+      'requests at Google, which calls them a quota',
+      429,
+      errors('TOOMANYREQUESTS', google),
+      'rate_limited',
+      true,
+    ],
+    // Real answers of docker-registry 2.8.2 and of distribution v3 on a full tmpfs.
+    [
+      'a full disk, as docker-registry 2',
+      500,
+      '{"errors":[{"code":"UNKNOWN","message":"unknown error","detail":{"DriverName":"filesystem","Enclosed":{"Op":"write","Path":"/data/x","Err":28}}}]}',
+      'registry_full',
+      true,
+    ],
+    [
+      'a full disk, as distribution v3',
+      500,
+      '{"errors":[{"code":"UNKNOWN","message":"unknown error","detail":"filesystem: write /data/x.tmp: no space left on device"}]}',
+      'registry_full',
+      true,
+    ],
+  ])('to a push is told apart: %s', async (_, status, body, code, retryable) => {
+    const { host } = await registry(always(status, body));
+    const put = client.putManifest({ registry: host, path: 'a' }, 'v1', manifest, access);
+    expect(await failure(put)).toMatchObject({ code, retryable });
+  });
+
+  it('tells a token without the scope from a wrong login, by the words of GHCR', async () => {
+    const body = errors('DENIED', 'permission_denied: The token provided does not match expected scopes.');
+    const { host } = await registry(always(403, body));
+    const login = { username: 'somebody', password: 'something' };
+    const loggedIn = client.putManifest({ registry: host, path: 'a' }, 'v1', manifest, {
+      ...access,
+      credential: login,
+    });
+    expect(await failure(loggedIn)).toMatchObject({ code: 'insufficient_scope', retryable: false });
+  });
+
   it.each([
     [404, 'push_refused'],
     [400, 'push_refused'],

@@ -118,7 +118,7 @@ describe('the registry client', () => {
     const { bytes, digest, mediaType } = indexOf([image(8)]);
     const index = { bytes, digest: digest as Digest, mediaType, size: bytes.length };
     await expect(client.putManifest(at('empty'), 'v1', index, access)).rejects.toMatchObject({
-      code: 'push_refused',
+      code: 'copy_failed',
       message: expect.stringContaining('MANIFEST_BLOB_UNKNOWN') as string,
     });
   });

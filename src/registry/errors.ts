@@ -1,4 +1,6 @@
 import { type ErrorCode, MirrorError } from '../core/errors.ts';
+import { isFull, isImmutable, isQuota, lacksScope } from '../core/refusal.ts';
+import { parseRetryAfter } from '../lib/retry-after.ts';
 
 /** What was tried, for the sentence: "reading quay.io/a/b:1". */
 export interface Doing {
@@ -28,32 +30,31 @@ export function classifyAnswer(answer: Answered, doing: Doing): MirrorError {
       `${said}: too many requests.`,
       retryAfter(answer.headers['retry-after']),
     );
-  // RFC 6750, section 3.1: the token is good, and the account may not do this.
   if (
-    status === 401 &&
+    (status === 401 || status === 403) &&
     doing.loggedIn &&
-    /insufficient_scope/.test(String(answer.headers['www-authenticate']))
+    lacksScope(`${String(answer.headers['www-authenticate'])} ${text}`)
   )
-    return new MirrorError('denied', `${said}: the account lacks the right.`);
+    return new MirrorError('insufficient_scope', `${said}: the account or its token lacks the right.`);
   if (status === 401)
     return doing.loggedIn
       ? new MirrorError('credentials_rejected', `${said}: the login is not accepted.`)
       : new MirrorError('login_required', `${said}: it asks for a login.`);
-  if (doing.pushes && isImmutable(code, text))
+  if (status >= 400 && isFull(answer.body))
+    return new MirrorError('registry_full', `${said}: its disk is full.`);
+  if (status === 507 || (status >= 400 && isQuota(text)))
+    return new MirrorError('quota_exceeded', `${said}: its quota is used up.`);
+  if (doing.pushes && isImmutable(text))
     return new MirrorError('immutable_tag', `${said}: the tag may not be changed.`);
   if (status === 403) return new MirrorError('denied', `${said}: the account lacks the right.`);
   if (status >= 500)
     return new MirrorError('registry_unavailable', `${said}.`, retryAfter(answer.headers['retry-after']));
+  // What had arrived is gone again: the next try sends it.
+  if (doing.pushes && /^(?:MANIFEST_)?BLOB_UNKNOWN$/.test(code))
+    return new MirrorError('copy_failed', `${said}.`);
   if (doing.pushes && status >= 400) return new MirrorError('push_refused', `${said}.`);
   if (status === 404) return new MirrorError('manifest_unknown', `${said}.`);
   return new MirrorError('protocol', `${said}, which is no answer of a registry.`);
-}
-
-/** Tag immutability has no code in the spec; each product says it in its own words. */
-function isImmutable(code: string, text: string): boolean {
-  return /ImageTagAlreadyExists|immutab|does not allow updating|tag.{0,40}(?:already exists|cannot be (?:overwritten|updated|modified))/i.test(
-    `${code} ${text}`,
-  );
 }
 
 function firstError(body: string): { code: string; text: string } {
@@ -79,11 +80,9 @@ function clean(text: string): string {
     .slice(0, 200);
 }
 
-/** Seconds from a Retry-After of either form (RFC 9110, section 10.2.3). */
 function retryAfter(header: string | string[] | undefined): { retryAfter?: number } {
-  const value = String(header ?? '').trim();
-  const seconds = /^[0-9]{1,9}$/.test(value) ? Number(value) : (Date.parse(value) - Date.now()) / 1000;
-  return Number.isFinite(seconds) ? { retryAfter: Math.max(0, Math.ceil(seconds)) } : {};
+  const seconds = parseRetryAfter(String(header ?? ''));
+  return seconds === undefined ? {} : { retryAfter: seconds };
 }
 
 const byErrno: Record<string, ErrorCode> = {

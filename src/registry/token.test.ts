@@ -84,7 +84,7 @@ describe('a registry with a token server', () => {
       signal,
     });
     // Its blobs are not there: the registry has looked at more than the token.
-    expect(await failure(put)).toMatchObject({ code: 'push_refused' });
+    expect(await failure(put)).toMatchObject({ code: 'copy_failed' });
     expect(asked().map(({ scope }) => scope)).toEqual([
       'repository:private:pull',
       'repository:private:pull,push',
@@ -156,7 +156,7 @@ describe('a registry with a token server', () => {
   it('tells who has no login from who has not the right', async () => {
     tokens.users = [{ ...adminLogin, rights: {} }];
     expect(await failure(look('private'))).toMatchObject({ code: 'login_required' });
-    expect(await failure(look('private', login))).toMatchObject({ code: 'denied' });
+    expect(await failure(look('private', login))).toMatchObject({ code: 'insufficient_scope' });
   });
 });
 

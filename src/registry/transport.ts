@@ -41,6 +41,8 @@ export interface TransportOptions {
   /** Where connections may go, those of redirects and to token servers included. */
   policy: AddressPolicy;
   lookup?: Lookup;
+  /** Hears of every answer of a registry itself. */
+  onAnswer?: (call: Call, status: number, headers: Answer['headers']) => void;
 }
 
 const redirectLimit = 5;
@@ -53,7 +55,7 @@ const redirects = new Set([301, 302, 303, 307, 308]);
 /** Characters of an error's or a token's body that are read. */
 const bodyLimit = 64 * 1024;
 
-export function createTransport({ hosts, ...options }: TransportOptions): Transport {
+export function createTransport({ hosts, onAnswer, ...options }: TransportOptions): Transport {
   const dispatchers = createDispatchers({ hosts, ...options, isLocal: isLoopback });
   const tokens = createLeases<string>({ limit: tokenLimit, patience: tokenPatience });
   // What a host asked for last: later calls log in at once, in one round trip.
@@ -82,6 +84,7 @@ export function createTransport({ hosts, ...options }: TransportOptions): Transp
     for (let hop = 0; ; hop++) {
       const dispatcher = dispatchers.for(at, at.origin === url.origin ? call.registry : at.host);
       const answer = await request(at, { method, headers: sent, body: body ?? null, signal, dispatcher });
+      if (at.origin === url.origin) onAnswer?.(call, answer.statusCode, answer.headers);
       // Its challenge is not the registry's: whoever follows it gives the login to a stranger.
       if (answer.statusCode === 401 && at.origin !== url.origin) {
         await discard(answer);

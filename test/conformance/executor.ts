@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { readdirSync, readFileSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Digest } from '../../src/core/digest.ts';
 import type { MirrorError } from '../../src/core/errors.ts';
@@ -25,6 +26,7 @@ import {
   type TestRegistry,
 } from '../fixtures/registry.ts';
 import { newSecret } from '../fixtures/secrets.ts';
+import { answer, forward, startStandIn } from '../fixtures/stand-in.ts';
 import { fetchTree } from '../fixtures/tree.ts';
 
 /** What every executor must do. `leftovers` names what it has not cleaned up. */
@@ -43,7 +45,11 @@ export function describeExecutor(name: string, create: () => Executor, leftovers
     });
     afterAll(() => Promise.all([source, target, locked].map((registry) => registry.stop())));
 
-    const at = (registry: TestRegistry, path: string, more: Partial<Endpoint> = {}): Endpoint => ({
+    const at = (
+      registry: Pick<TestRegistry, 'host'>,
+      path: string,
+      more: Partial<Endpoint> = {},
+    ): Endpoint => ({
       registry: registry.host,
       path,
       insecure: true,
@@ -55,6 +61,7 @@ export function describeExecutor(name: string, create: () => Executor, leftovers
       source: from,
       target: to,
       timeLimit,
+      stallLimit: 60,
     });
     async function run(copy: CopyJob, signal = new AbortController().signal) {
       const events: CopyEvent[] = [];
@@ -136,8 +143,8 @@ export function describeExecutor(name: string, create: () => Executor, leftovers
     it('names what failed and on which side', async () => {
       const image = await push(source.url, 'faults', undefined, amd64(5000));
       const secret = await push(locked.url, 'faults', undefined, amd64(5000), adminBasic);
-      const nowhere = at({ host: `127.0.0.1:${await freePort()}` } as TestRegistry, 'x');
-      const unnamed = at({ host: 'registry.invalid:5000' } as TestRegistry, 'x');
+      const nowhere = at({ host: `127.0.0.1:${await freePort()}` }, 'x');
+      const unnamed = at({ host: 'registry.invalid:5000' }, 'x');
       const wrong = { credential: { username: 'admin', password: newSecret('wrong password') } };
       const cases: [string, CopyJob, string, string][] = [
         [
@@ -196,24 +203,138 @@ export function describeExecutor(name: string, create: () => Executor, leftovers
       await expect(running).rejects.toMatchObject({ code: 'cancelled' });
       expect(leftovers()).toEqual([]);
       expect((await run(copy(), AbortSignal.abort())).error).toMatchObject({ code: 'cancelled' });
-      expect((await run(copy(0.05))).error).toMatchObject({ code: 'time_limit' });
+      expect((await run(copy(0.05))).error).toMatchObject({
+        code: 'time_limit',
+        retryable: false,
+        message: expect.stringContaining('finished no layer') as string,
+      });
     });
+
+    it('may be tried again when its time is over and it has finished a layer', async () => {
+      const image = await push(source.url, 'halves', undefined, amd64(5000, 6000));
+      const hangs = image.children[2]?.digest ?? '';
+      const slow = await startStandIn((seen, response) =>
+        seen.path.endsWith(hangs) ? undefined : forward(source.url)(seen, response),
+      );
+      const { error } = await run(
+        job(image.digest, at(slow, 'halves'), at(target, `halves/${++seed}`), 2),
+      ).finally(() => slow.stop());
+      expect(error).toMatchObject({ code: 'time_limit', retryable: true });
+      expect(error?.message).toContain('is not moved again');
+    });
+
+    it.each<['source' | 'target', string, string]>([
+      ['source', 'GET', '/manifests/'],
+      ['source', 'GET', '/blobs/'],
+      ['target', 'HEAD', '/blobs/'],
+      ['target', 'POST', '/uploads/'],
+      ['target', 'PUT', '/uploads/'],
+    ])('does not wait when the %s throttles %s %s', async (side, method, path) => {
+      const image = await push(source.url, 'throttled', undefined, amd64(5000));
+      const behind = forward({ source, target }[side].url);
+      let at429 = Infinity;
+      const front = await startStandIn((seen, response) => {
+        if (seen.method !== method || !seen.path.includes(path)) return behind(seen, response);
+        at429 = Math.min(at429, performance.now());
+        // Longer than Skopeo would wait.
+        return answer(response, 429, '', { 'retry-after': '90' });
+      });
+      const fresh = `throttled/${++seed}`;
+      const ends =
+        side === 'source'
+          ? ([at(front, 'throttled'), at(target, fresh)] as const)
+          : ([at(source, 'throttled'), at(front, fresh)] as const);
+      const { error } = await run(job(image.digest, ...ends)).finally(() => front.stop());
+      expect(error).toMatchObject({ code: 'rate_limited', side, retryAfter: 90, retryable: true });
+      expect(performance.now() - at429).toBeLessThan(1000);
+      expect(commandLines().filter((line) => line.includes(fresh))).toEqual([]);
+    });
+
+    it('makes up no wait where a registry that throttles names none', async () => {
+      const image = await push(source.url, 'throttled', undefined, amd64(5000));
+      const front = await startStandIn((_, response) => answer(response, 429));
+      const { error } = await run(job(image.digest, at(source, 'throttled'), at(front, 'throttled'))).finally(
+        () => front.stop(),
+      );
+      expect(error).toMatchObject({ code: 'rate_limited', side: 'target' });
+      expect(error?.retryAfter).toBeUndefined();
+    });
+
+    it('stops when an end no longer answers, and names it where that is certain', async () => {
+      const image = await push(source.url, 'stalled', undefined, amd64(5000));
+      const stages: ['source' | 'target', string, string, ('source' | 'target')?][] = [
+        ['source', 'GET', '/v2/', 'source'],
+        ['source', 'GET', '/manifests/', 'source'],
+        ['source', 'GET', '/blobs/'],
+        ['target', 'HEAD', '/blobs/'],
+        ['target', 'PATCH', '/uploads/'],
+        ['target', 'PUT', '/manifests/', 'target'],
+      ];
+      const failures = await Promise.all(
+        stages.map(async ([side, method, path]) => {
+          const behind = forward({ source, target }[side].url);
+          let silent = false;
+          const front = await startStandIn((seen, response) => {
+            silent ||= seen.method === method && seen.path.includes(path);
+            return silent ? undefined : behind(seen, response);
+          });
+          const from = at(side === 'source' ? front : source, 'stalled');
+          const to = at(side === 'target' ? front : target, `stalled/${++seed}`);
+          const copy = { ...job(image.digest, from, to), stallLimit: 2 };
+          const ended = create().run(copy, () => undefined, new AbortController().signal);
+          const failure = await ended.then(
+            () => undefined,
+            (error: unknown) => error as MirrorError,
+          );
+          await front.stop();
+          return [side, method, path, failure?.code, failure?.message.includes('for 2 s'), failure?.side];
+        }),
+      );
+      expect(failures).toEqual(
+        stages.map(([side, method, path, named]) => [side, method, path, 'timeout', true, named]),
+      );
+      expect(leftovers()).toEqual([]);
+    });
+
+    it('lets a copy go on that is slow and moves', async () => {
+      const image = await push(source.url, 'slow', undefined, amd64(5000));
+      const slow = await startStandIn(async (seen, response) => {
+        const layer = image.contents.get(seen.path.split('/').at(-1) ?? '');
+        if (seen.method !== 'GET' || !layer || 'children' in layer)
+          return forward(source.url)(seen, response);
+        response.writeHead(200, { 'content-length': layer.bytes.length });
+        const pieces = 6;
+        const size = Math.ceil(layer.bytes.length / pieces);
+        for (let n = 0; n < pieces; n++) {
+          response.write(layer.bytes.subarray(n * size, (n + 1) * size));
+          await sleep(500);
+        }
+        response.end();
+      });
+      const copy = job(image.digest, at(slow, 'slow'), at(target, `slow/${++seed}`));
+      const { error } = await run({ ...copy, stallLimit: 2 }).finally(() => slow.stop());
+      expect(error).toBeUndefined();
+    });
+  });
+}
+
+/** Of all processes. */
+function commandLines(): string[] {
+  return readdirSync('/proc').flatMap((name) => {
+    if (!/^[0-9]+$/.test(name)) return [];
+    try {
+      return [readFileSync(`/proc/${name}/cmdline`, 'utf8')];
+    } catch {
+      // Gone between the two calls.
+      return [];
+    }
   });
 }
 
 /** Samples the command lines of all processes until the returned function is called. */
 function watchCommandLines(): () => string[] {
   const seen = new Set<string>();
-  const timer = setInterval(() => {
-    for (const name of readdirSync('/proc')) {
-      if (!/^[0-9]+$/.test(name)) continue;
-      try {
-        seen.add(readFileSync(`/proc/${name}/cmdline`, 'utf8'));
-      } catch {
-        // Gone between the two calls.
-      }
-    }
-  }, 5);
+  const timer = setInterval(() => commandLines().forEach((line) => seen.add(line)), 5);
   return () => {
     clearInterval(timer);
     return [...seen];

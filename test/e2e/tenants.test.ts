@@ -127,7 +127,11 @@ describe('tenants', () => {
   it('do not join a copy to where they may not push', async () => {
     const { path, body, release } = await held(ann);
     const refused = await ask(carol, `${path}:1`);
-    expect([refused.status, refused.body.code, refused.body.side]).toEqual([400, 'denied', 'target']);
+    expect([refused.status, refused.body.code, refused.body.side]).toEqual([
+      400,
+      'insufficient_scope',
+      'target',
+    ]);
     expect(refused.body.buildId).toBeUndefined();
     release();
     await world.finished(body.requestId);

@@ -5,6 +5,7 @@ import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
 import { createProcessExecutor } from '../../src/executor/process.ts';
 import { describeExecutor } from '../conformance/executor.ts';
 import { platformsIndex, push } from '../fixtures/image.ts';
+import { provokeAll } from '../fixtures/provoke.ts';
 import { startRegistry, type TestRegistry } from '../fixtures/registry.ts';
 import { fetchTree } from '../fixtures/tree.ts';
 import { settled, startDray, submit } from './service.ts';
@@ -26,6 +27,10 @@ describe.each(others)('with $name', ({ name, path }) => {
   // The same suite that Debian's Skopeo has to pass: copies, progress, logins, classes of failure, stopping.
   const env = { PATH: process.env['PATH'] ?? '', XDG_DATA_HOME: folder };
   describeExecutor(name, () => createProcessExecutor({ skopeo: path, runDir, env }), leftovers);
+
+  it('has its failures told apart, whichever end is at fault', { timeout: 300_000 }, async () => {
+    expect(await provokeAll(path)).toEqual([]);
+  });
 
   describe('the whole service', () => {
     let source: TestRegistry;

@@ -1,0 +1,165 @@
+import { asMirrorError, MirrorError } from '../core/errors.ts';
+import type { Grant } from '../core/grant.ts';
+import type { Mirror, Wait } from '../core/mirror.ts';
+import { formatReference } from '../core/reference.ts';
+import type { Claim, MirrorStore } from '../db/mirrors.ts';
+import type { Keychain } from '../keychain/keychain.ts';
+import { createBreaker } from '../lib/breaker.ts';
+import type { Sealer } from '../lib/seal.ts';
+import { grantPurpose } from './decision.ts';
+import { advise, somebodysPlace } from './remedy.ts';
+import { createReport } from './report.ts';
+import { pauseAfter, type RetrySettings } from './retry.ts';
+import { onSide } from './side.ts';
+import type { Worker } from './worker.ts';
+
+export interface RunnerOptions {
+  mirrors: MirrorStore;
+  worker: Worker;
+  /** The logins that a mirror is made with; absent grant: those of this installation. */
+  keychainOf: (grant: Grant | undefined) => Keychain;
+  /** Opens the grants of mirrors. */
+  sealer: Sealer;
+  retry: RetrySettings;
+  /** Seconds for which a mirror may wait for registries that let nobody in. */
+  patience: number;
+  /** Hears of every mirror that came to an end, or to its next try. */
+  onOutcome: (mirror: Mirror, outcome: Outcome) => void;
+  onError: (error: unknown) => void;
+}
+
+export interface Outcome {
+  /** Absent: it is done. */
+  failure?: MirrorError;
+  /** Present: it is tried again. */
+  wait?: Wait;
+}
+
+/** Works on mirrors that the queue hands out. */
+export interface Runner {
+  /** One claim of one mirror. @returns milliseconds after which to come again; undefined when it has ended. */
+  run(mirrorId: string, signal: AbortSignal): Promise<number | undefined>;
+  /** Stops what this process does for a mirror; its record is somebody else's to change. */
+  stop(mirrorId: string): void;
+}
+
+/** Milliseconds for which a mirror waits for Seqera Platform to come back; no try of it counts. */
+const platformPatience = 3_600_000;
+/** Milliseconds between two looks whether it is back. */
+const platformPause = 3000;
+
+export function createRunner(options: RunnerOptions): Runner {
+  const { mirrors, worker, sealer, retry } = options;
+  const running = new Map<string, AbortController>();
+  // A Platform that is away must not take the places of all copies, each waiting for it in vain.
+  const platforms = createBreaker({
+    pause: platformPause,
+    isAway: (error) => asMirrorError(error).code === 'platform_unavailable',
+    refusal: (endpoint) =>
+      new MirrorError('platform_unavailable', `${endpoint} did not answer a moment ago.`),
+  });
+
+  /** The logins of the one who asked, as they are now. */
+  function grantOf({ mirror, sealedGrant }: Claim): Grant | undefined {
+    if (sealedGrant === undefined) return undefined;
+    const opened = sealer.open(sealedGrant, grantPurpose(mirror.id));
+    if (opened === undefined)
+      throw new MirrorError(
+        'grant_lost',
+        'The tokens that came with this request can not be read any more: the master key is another one now.',
+      );
+    return JSON.parse(opened) as Grant;
+  }
+
+  /** @param shutdown the process ends, or the queue took the job back. */
+  async function work(
+    claim: Claim,
+    stop: AbortController,
+    shutdown: AbortSignal,
+  ): Promise<number | undefined> {
+    const { mirror } = claim;
+    const { source, target, digest } = mirror;
+    const signal = AbortSignal.any([stop.signal, shutdown]);
+    // Cancelled, or claimed by somebody who thought us dead.
+    const report = createReport(claim, mirrors, { onLost: () => stop.abort(), onError: options.onError });
+    report.note(`Copying ${formatReference(source)} to ${formatReference(target)}, ${digest}.`);
+    let failure: MirrorError | undefined;
+    let grant: Grant | undefined;
+    try {
+      grant = grantOf(claim);
+      const keychain = options.keychainOf(grant);
+      if (grant) {
+        const { endpoint } = grant;
+        await onSide('target', () => platforms.run(endpoint, () => keychain.resolve(target, signal)));
+      }
+      await worker.run(mirror, keychain, report, signal);
+      report.note('Done: the target holds the same digest.');
+    } catch (caught) {
+      failure = advise(asMirrorError(caught), mirror, grant && somebodysPlace);
+      if (failure.code === 'internal') options.onError(caught);
+      report.note(
+        shutdown.aborted ? 'Stopped: the service ends. It goes on.' : `${failure.code}: ${failure.message}`,
+      );
+    }
+    await report.close(!failure);
+    const outcome = { at: new Date(), ...(report.exitCode !== undefined && { exitCode: report.exitCode }) };
+    if (!failure) {
+      if (await mirrors.settle(claim, 'done', outcome)) options.onOutcome(mirror, {});
+      return undefined;
+    }
+    if (stop.signal.aborted) return undefined;
+    // Nothing has failed, and whoever claims it next goes on.
+    if (shutdown.aborted) {
+      await mirrors.settle(claim, 'queued', { ...outcome, uncounted: true });
+      return 0;
+    }
+    const next = nextTry(mirror, failure, grant);
+    const wait = next && waitOf(next.pause, next.host);
+    const settled = await mirrors.settle(claim, next ? 'queued' : 'failed', {
+      ...outcome,
+      failure: failure.toFailure(),
+      ...(wait && { wait }),
+      ...(next?.uncounted && { uncounted: true }),
+    });
+    if (settled) options.onOutcome(mirror, { failure, ...(wait && { wait }) });
+    return next?.pause;
+  }
+
+  /** When a mirror that has failed is to be tried again, and who asked for the pause; undefined: never. */
+  function nextTry(
+    { attempts, createdAt, source, target }: Mirror,
+    { code, side, retryable, retryAfter }: MirrorError,
+    grant: Grant | undefined,
+  ): { pause: number; host?: string; uncounted?: boolean } | undefined {
+    if (!retryable) return undefined;
+    const age = Date.now() - createdAt.getTime();
+    if (code === 'platform_unavailable' && age < platformPatience)
+      return { pause: platformPause, uncounted: true, ...(grant && { host: grant.endpoint }) };
+    if (code === 'rate_limited' && retryAfter !== undefined && side) {
+      if (age + retryAfter * 1000 > options.patience * 1000) return undefined;
+      const { registry } = side === 'source' ? source : target;
+      // Not all who wait for it at the same instant.
+      return { pause: retryAfter * 1000 * (1 + Math.random() / 50), uncounted: true, host: registry };
+    }
+    return attempts < retry.tries ? { pause: pauseAfter(attempts, retry, retryAfter) } : undefined;
+  }
+
+  return {
+    async run(mirrorId, shutdown) {
+      const claim = await mirrors.claim(mirrorId, new Date());
+      if (!claim) return undefined;
+      const stop = new AbortController();
+      running.set(mirrorId, stop);
+      try {
+        return await work(claim, stop, shutdown);
+      } finally {
+        if (running.get(mirrorId) === stop) running.delete(mirrorId);
+      }
+    },
+    stop: (mirrorId) => running.get(mirrorId)?.abort(),
+  };
+}
+
+function waitOf(pause: number, host: string | undefined): Wait {
+  return { until: new Date(Date.now() + pause), ...(host !== undefined && { host }) };
+}
