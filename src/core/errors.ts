@@ -43,6 +43,10 @@ export const catalogue = {
     retryable: true,
     remedy: 'Ask less often, or have an administrator raise `limits` in dray.yaml.',
   },
+  too_many_streams: {
+    retryable: true,
+    remedy: 'Try again in a moment, or ask for the state with GET /v1/mirrors/ID now and then.',
+  },
 
   manifest_unknown: { retryable: false, remedy: 'Check that the image, its tag or its digest exists.' },
   blob_unknown: {

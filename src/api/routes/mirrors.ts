@@ -1,6 +1,7 @@
 import { MirrorError } from '../../core/errors.ts';
-import type { Mirror } from '../../core/mirror.ts';
+import type { Mirror, Wait } from '../../core/mirror.ts';
 import { formatReference } from '../../core/reference.ts';
+import type { MirrorService } from '../../mirror/service.ts';
 import { errorAnswer } from '../../wire/error.ts';
 import { idParams } from '../../wire/id.ts';
 import {
@@ -12,6 +13,7 @@ import {
   mirrorList,
   type MirrorView,
   newMirror,
+  type WaitView,
 } from '../../wire/mirror.ts';
 import type { App, Dependencies } from '../app.ts';
 
@@ -78,23 +80,31 @@ export function registerMirrors(app: App, { service, auth }: Dependencies): void
     },
     async (request) => {
       await auth.byHeader(request);
-      const { id } = request.params;
-      const mirror = await service.mirror(id);
-      if (mirror) return toView(mirror);
-      const record = await service.request(id);
-      if (record?.mirror) return toView(record.mirror);
-      throw new MirrorError(
-        'unknown_id',
-        record
-          ? 'This request has no mirror: the image was there already, or it was a dry run.'
-          : 'There is no mirror with this id.',
-      );
+      return toView(await findMirror(service, request.params.id));
     },
   );
 }
 
+/** By its own id or that of a request. @throws MirrorError `unknown_id`. */
+export async function findMirror(service: MirrorService, id: string): Promise<Mirror> {
+  const mirror = await service.mirror(id);
+  if (mirror) return mirror;
+  const record = await service.request(id);
+  if (record?.mirror) return record.mirror;
+  throw new MirrorError(
+    'unknown_id',
+    record
+      ? 'This request has no mirror: the image was there already, or it was a dry run.'
+      : 'There is no mirror with this id.',
+  );
+}
+
+export function toWait({ until, host }: Wait): WaitView {
+  return { until: until.toISOString(), ...(host !== undefined && { host }) };
+}
+
 function toView(mirror: Mirror): MirrorView {
-  const { id, digest, state, phase, progress, attempts, failure, exitCode } = mirror;
+  const { id, digest, state, phase, progress, wait, attempts, failure, exitCode } = mirror;
   return {
     id,
     source: formatReference(mirror.source),
@@ -103,6 +113,7 @@ function toView(mirror: Mirror): MirrorView {
     state,
     ...(phase && { phase }),
     progress,
+    ...(wait && { wait: toWait(wait) }),
     attempts,
     createdAt: mirror.createdAt.toISOString(),
     ...(mirror.startedAt && { startedAt: mirror.startedAt.toISOString() }),
