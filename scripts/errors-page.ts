@@ -14,6 +14,7 @@ export const provokedIn: Partial<Record<ErrorCode, string>> = {
   forbidden: 'test/e2e/platform.test.ts',
   unknown_id: 'src/api/limits.test.ts',
   too_many_requests: 'test/e2e/limits.test.ts',
+  too_many_streams: 'src/api/streams.test.ts',
   timeout: 'test/conformance/executor.ts',
   unsupported_manifest: 'src/executor/failures.test.ts',
   address_refused: 'test/e2e/egress.test.ts',

@@ -146,6 +146,11 @@ export async function startService(config: Config): Promise<Service> {
     { findNamespace },
     { openPlatform },
     { createPlatformKeychain },
+    { createEventStore },
+    { createHub },
+    { createFeeds },
+    { createRetentionStore },
+    { keepTidy },
   ] = await Promise.all([
     import('./db/open.ts'),
     import('./queue/queue.ts'),
@@ -161,6 +166,11 @@ export async function startService(config: Config): Promise<Service> {
     import('./lib/namespace.ts'),
     import('./platform/open.ts'),
     import('./keychain/platform.ts'),
+    import('./db/events.ts'),
+    import('./mirror/events.ts'),
+    import('./mirror/feed.ts'),
+    import('./db/retention.ts'),
+    import('./mirror/upkeep.ts'),
   ]);
   const logger = createLogger(config.logLevel);
   const onError = (error: unknown) => logger.error({ err: error }, 'Something failed in the background');
@@ -205,7 +215,9 @@ export async function startService(config: Config): Promise<Service> {
     const ecr = createEcrLogins(config);
     const own = createKeychain(config, { ecr });
     const shared = createKeychain(config, { ecr, sharedOnly: true });
-    const mirrors = mirrorStore.createMirrorStore(database.kysely);
+    const hub = createHub();
+    const mirrors = mirrorStore.createMirrorStore(database.kysely, hub.poke);
+    const requests = requestStore.createRequestStore(database.kysely, hub.poke);
     let lost = platform.lostPairs;
     await mirrors.resealGrants((sealed, id) => {
       if (sealer.open(sealed, grantPurpose(id)) === undefined) lost++;
@@ -241,7 +253,7 @@ export async function startService(config: Config): Promise<Service> {
     });
     const service = services.createMirrorService({
       mirrors,
-      requests: requestStore.createRequestStore(database.kysely),
+      requests,
       queue,
       observatory: createObservatory({
         ...tools,
@@ -265,6 +277,10 @@ export async function startService(config: Config): Promise<Service> {
     let url = config.url?.replace(/\/+$/, '') ?? '';
     const app = await apps.createApp({
       service,
+      feeds: createFeeds({
+        ...{ mirrors, requests, events: createEventStore(database.kysely), hub },
+        shared: database.url !== undefined,
+      }),
       keys: {
         ...keys,
         // A caller is not turned away because the database is away for a moment.
@@ -288,6 +304,13 @@ export async function startService(config: Config): Promise<Service> {
     });
     url ||= address;
     await service.start(config.copies);
+    const stopTidying = new AbortController();
+    const retention = createRetentionStore(database.kysely);
+    const tidying = keepTidy(retention, config.retention, stopTidying.signal, onError);
+    closing.unshift(() => {
+      stopTidying.abort();
+      return tidying;
+    });
     return {
       url: address,
       firstKey,

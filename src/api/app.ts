@@ -9,6 +9,7 @@ import { validatorCompiler, type ZodTypeProvider } from 'fastify-type-provider-z
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { KeyStore } from '../core/key.ts';
 import { MirrorError } from '../core/errors.ts';
+import type { Feeds } from '../mirror/feed.ts';
 import type { MirrorService } from '../mirror/service.ts';
 import type { Channel } from '../platform/channel.ts';
 import type { Pairings } from '../platform/pairing.ts';
@@ -17,12 +18,14 @@ import { handleError } from './errors.ts';
 import { createKeyring } from './keyring.ts';
 import { createLimits, type Limits, type LimitSettings } from './limits.ts';
 import { registerDocs, registerOpenapi } from './routes/docs.ts';
+import { registerEvents } from './routes/events.ts';
 import { registerHealth } from './routes/health.ts';
 import { registerKeys } from './routes/keys.ts';
 import { registerMirrors } from './routes/mirrors.ts';
 import { registerPairing } from './routes/pairing.ts';
 import { registerViews } from './routes/views.ts';
 import { registerWave } from './routes/wave.ts';
+import { createStreams, type Streams } from './streams.ts';
 
 export type App = FastifyInstance<
   RawServerDefault,
@@ -34,6 +37,7 @@ export type App = FastifyInstance<
 
 export interface AppOptions {
   service: MirrorService;
+  feeds: Feeds;
   keys: KeyStore;
   /** DRAY_API_KEY. */
   adminKey: string | undefined;
@@ -58,6 +62,7 @@ export interface Dependencies extends Omit<
 > {
   auth: Authenticator;
   limits: Limits;
+  streams: Streams;
 }
 
 /** Bytes of a body; the largest honest request is a few kB. */
@@ -71,6 +76,7 @@ export async function createApp(options: AppOptions): Promise<App> {
   const { trustedProxies, logger } = options;
   const keyring = createKeyring(options.keys.listGood, options.adminKey);
   const limits = createLimits(options.limits, keyring);
+  const streams = createStreams();
   const app: App = fastify({
     loggerInstance: logger,
     // One line a request is most of a hot answer's cost; failures are logged where they happen.
@@ -102,6 +108,7 @@ export async function createApp(options: AppOptions): Promise<App> {
   limits.register(app);
   // A connection whose last answer is out while we close would be kept open for its next request, and us with it.
   app.addHook('preClose', (done) => {
+    streams.close();
     const reaper = setInterval(() => app.server.closeIdleConnections(), reapEvery);
     app.server.once('close', () => clearInterval(reaper));
     done();
@@ -111,11 +118,13 @@ export async function createApp(options: AppOptions): Promise<App> {
     keyring,
     limits,
     onError: (error) => logger.warn({ err: error }, "A key's use was not noted"),
+    onForget: () => streams.recheck(),
   });
-  const dependencies: Dependencies = { ...options, auth, limits };
+  const dependencies: Dependencies = { ...options, auth, limits, streams };
   await registerDocs(app, dependencies);
   registerWave(app, dependencies);
   registerMirrors(app, dependencies);
+  registerEvents(app, dependencies);
   registerKeys(app, dependencies);
   registerHealth(app, dependencies);
   registerViews(app, dependencies);

@@ -1,6 +1,6 @@
 import { timingSafeEqual } from 'node:crypto';
 import type { FastifyRequest } from 'fastify';
-import { MirrorError } from '../core/errors.ts';
+import { asMirrorError, MirrorError } from '../core/errors.ts';
 import { type Grant, normalizeEndpoint } from '../core/grant.ts';
 import { hashKey, type Key, type KeyStore } from '../core/key.ts';
 import type { Caller } from '../mirror/caller.ts';
@@ -32,6 +32,8 @@ export interface Authenticator {
   byHeader(request: FastifyRequest): Promise<Caller>;
   /** The same on a route that is open to everybody: not counted as the caller's call, undefined where it is refused. */
   ofVisitor(request: FastifyRequest): Promise<Caller | undefined>;
+  /** Whether a caller who was let in by header would be turned away now; not counted as a call. */
+  isRefused(request: FastifyRequest): Promise<boolean>;
   /** By header, for administrators only. @throws MirrorError `forbidden`. */
   adminByHeader(request: FastifyRequest): Promise<Caller>;
   /** Forgets what it knows of keys: one has been made or revoked. */
@@ -48,6 +50,8 @@ export interface AuthenticatorOptions {
   keyring: Keyring;
   limits: Limits;
   onError: (error: unknown) => void;
+  /** Hears that a key has been made or revoked. */
+  onForget: () => void;
 }
 
 /** Milliseconds for which a key is taken to be good without a look at the database. */
@@ -150,6 +154,16 @@ export function createAuthenticator(options: AuthenticatorOptions): Authenticato
       if (!claims.token) return undefined;
       return resolve(request, hashKey(claims.token), claims).catch(() => undefined);
     },
+    async isRefused(request) {
+      try {
+        const claims = claimsOf(request);
+        await resolve(request, hashKey(claims.token ?? ''), claims);
+        return false;
+      } catch (error) {
+        // What passes by itself, such as a database that is away, says nothing about the caller.
+        return !asMirrorError(error).retryable;
+      }
+    },
     async adminByHeader(request) {
       const caller = await byHeader(request);
       if (!caller.admin) throw new MirrorError('forbidden', 'Only an administrator may do this.');
@@ -159,6 +173,7 @@ export function createAuthenticator(options: AuthenticatorOptions): Authenticato
       epoch++;
       known.clear();
       keyring.drop();
+      options.onForget();
     },
   };
 }

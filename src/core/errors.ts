@@ -39,9 +39,14 @@ export const catalogue = {
   },
   forbidden: { retryable: false, remedy: "Ask an administrator, or use an administrator's key." },
   unknown_id: { retryable: false, remedy: 'Check the id.' },
+  already_ended: { retryable: false, remedy: 'Nothing is left to be stopped.' },
   too_many_requests: {
     retryable: true,
     remedy: 'Ask less often, or have an administrator raise `limits` in dray.yaml.',
+  },
+  too_many_streams: {
+    retryable: true,
+    remedy: 'Try again in a moment, or ask for the state with GET /v1/mirrors/ID now and then.',
   },
 
   manifest_unknown: { retryable: false, remedy: 'Check that the image, its tag or its digest exists.' },

@@ -1,4 +1,4 @@
-import { type Kysely, sql } from 'kysely';
+import { type ExpressionBuilder, type Kysely, sql } from 'kysely';
 import type { Digest } from '../core/digest.ts';
 import type { Failure } from '../core/errors.ts';
 import {
@@ -11,7 +11,7 @@ import {
 } from '../core/mirror.ts';
 import type { Reference } from '../core/reference.ts';
 import { guarded } from './errors.ts';
-import { noteState } from './events.ts';
+import { type LayerChange, noteLayers, noteState } from './events.ts';
 import { fromRow, mirrorColumns, newRow, toMirror } from './mirror-row.ts';
 import type { Schema } from './schema.ts';
 
@@ -45,10 +45,30 @@ export interface Page {
   tenant?: string;
 }
 
+const askedBy =
+  (tenant: string) =>
+  ({ exists, selectFrom }: ExpressionBuilder<Schema, 'mirrors'>) =>
+    exists(
+      selectFrom('requests')
+        .select('requests.id')
+        .whereRef('requests.mirror_id', '=', 'mirrors.id')
+        .where('requests.tenant', '=', tenant),
+    );
+
 export type MirrorStore = ReturnType<typeof createMirrorStore>;
 
-/** The records of mirrors. Throws MirrorError `database_unavailable` or `disk_full` where the database fails. */
-export function createMirrorStore(kysely: Kysely<Schema>) {
+/**
+ * The records of mirrors. Throws MirrorError `database_unavailable` or `disk_full` where the database fails.
+ * @param changed hears of each mirror that was changed here, when that is committed.
+ */
+export function createMirrorStore(kysely: Kysely<Schema>, changed: (id: string) => void = () => undefined) {
+  /** For what may change a mirror. Where that failed, it may have been done even so; whoever listens looks by itself. */
+  const changing = async <T>(id: string, work: () => Promise<T>): Promise<T> => {
+    const result = await guarded(work);
+    changed(id);
+    return result;
+  };
+
   const atTarget = (target: Reference, db: Kysely<Schema> = kysely) =>
     db
       .selectFrom('mirrors')
@@ -125,7 +145,7 @@ export function createMirrorStore(kysely: Kysely<Schema>) {
       sealedGrant: string | undefined,
       enqueue: (transaction: Kysely<Schema>) => Promise<void>,
     ) =>
-      guarded(() =>
+      changing(mirror.id, () =>
         kysely.transaction().execute(async (transaction) => {
           const inserted = await transaction
             .with('changed', (db) =>
@@ -158,7 +178,7 @@ export function createMirrorStore(kysely: Kysely<Schema>) {
      * @returns undefined when it has ended.
      */
     claim: (id: string, at: Date): Promise<Claim | undefined> =>
-      guarded(async () => {
+      changing(id, async () => {
         const row = await kysely
           .with('changed', (db) =>
             db
@@ -192,7 +212,7 @@ export function createMirrorStore(kysely: Kysely<Schema>) {
       to: Settled,
       { at, failure, exitCode, wait, uncounted }: Settlement,
     ) =>
-      guarded(async () => {
+      changing(mirror.id, async () => {
         const settled = await kysely
           .with('changed', (db) =>
             db
@@ -226,7 +246,7 @@ export function createMirrorStore(kysely: Kysely<Schema>) {
       at: Date,
       unqueue: (transaction: Kysely<Schema>) => Promise<void>,
     ) =>
-      guarded(() =>
+      changing(id, () =>
         kysely.transaction().execute(async (transaction) => {
           const cancelled = await transaction
             .with('changed', (db) =>
@@ -254,23 +274,38 @@ export function createMirrorStore(kysely: Kysely<Schema>) {
         }),
       ),
 
-    /** Writes how far a claim is; returns false when it is another's by now, or the mirror has ended. */
-    progress: ({ mirror, number }: Claim, phase: Phase, progress: Progress) =>
-      guarded(async () => {
+    /**
+     * Writes how far a claim is, and what became of layers; writes nothing and returns false when it is another's by
+     * now, or the mirror has ended.
+     */
+    progress: (
+      { mirror, number }: Claim,
+      phase: Phase,
+      progress: Progress,
+      layers: readonly LayerChange[] = [],
+    ) =>
+      changing(mirror.id, async () => {
         const written = await kysely
-          .updateTable('mirrors')
-          .set({
-            phase,
-            layers_done: progress.layersDone,
-            layers_total: progress.layersTotal,
-            bytes_done: progress.bytesDone,
-            bytes_total: progress.bytesTotal,
-          })
-          .where('id', '=', mirror.id)
-          .where('state', '=', 'copying')
-          .where('claims', '=', number)
+          .with('changed', (db) =>
+            db
+              .updateTable('mirrors')
+              .set({
+                phase,
+                layers_done: progress.layersDone,
+                layers_total: progress.layersTotal,
+                bytes_done: progress.bytesDone,
+                bytes_total: progress.bytesTotal,
+              })
+              .where('id', '=', mirror.id)
+              .where('state', '=', 'copying')
+              .where('claims', '=', number)
+              .returning('id'),
+          )
+          .with('noted', (db) => noteLayers(db, layers))
+          .selectFrom('changed')
+          .select('id')
           .executeTakeFirst();
-        return written.numUpdatedRows > 0n;
+        return written !== undefined;
       }),
 
     appendLog: (id: string, text: string) =>
@@ -308,6 +343,15 @@ export function createMirrorStore(kysely: Kysely<Schema>) {
         }
       }),
 
+    /** Those that are being copied, all or those that this tenant asked for. */
+    copying: (tenant: string | undefined) =>
+      guarded(async () => {
+        let query = kysely.selectFrom('mirrors').select(mirrorColumns).where('state', '=', 'copying');
+        if (tenant !== undefined) query = query.where(askedBy(tenant));
+        const rows = await query.orderBy('created_at').orderBy('id').execute();
+        return rows.map((row) => fromRow(row));
+      }),
+
     /** Newest first. */
     list: ({ limit, before, state, tenant }: Page) =>
       guarded(async () => {
@@ -317,15 +361,7 @@ export function createMirrorStore(kysely: Kysely<Schema>) {
           query = query.where(
             sql<boolean>`(created_at, id) < (select created_at, id from mirrors where id = ${before})`,
           );
-        if (tenant !== undefined)
-          query = query.where(({ exists, selectFrom }) =>
-            exists(
-              selectFrom('requests')
-                .select('requests.id')
-                .whereRef('requests.mirror_id', '=', 'mirrors.id')
-                .where('requests.tenant', '=', tenant),
-            ),
-          );
+        if (tenant !== undefined) query = query.where(askedBy(tenant));
         const rows = await query.orderBy('created_at', 'desc').orderBy('id', 'desc').limit(limit).execute();
         return rows.map((row) => fromRow(row));
       }),

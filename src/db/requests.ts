@@ -22,8 +22,17 @@ export type RequestStore = ReturnType<typeof createRequestStore>;
 /** Rows of one insert; more gain nothing and make the longest answer wait. */
 const batchLimit = 500;
 
-/** The records of requests. */
-export function createRequestStore(kysely: Kysely<Schema>) {
+/** Milliseconds in which a request is on record: it may wait for the database, and clocks are not the same everywhere. */
+const lateness = 60_000;
+
+/**
+ * The records of requests.
+ * @param changed hears of each mirror that was asked for here, when that is on record.
+ */
+export function createRequestStore(
+  kysely: Kysely<Schema>,
+  changed: (mirrorId: string) => void = () => undefined,
+) {
   // One JSON parameter for the whole batch: the statement stays the same, whatever its size.
   const inserts = createBatcher<StoredRequest>(
     (requests) =>
@@ -34,6 +43,7 @@ export function createRequestStore(kysely: Kysely<Schema>) {
             (id text, "mirrorId" text, tenant text, image text, target text, digest text, cached boolean, "dryRun" boolean,
              "createdAt" timestamptz)
           on conflict do nothing`.execute(kysely);
+        for (const { mirrorId } of requests) if (mirrorId !== undefined) changed(mirrorId);
       }),
     batchLimit,
   );
@@ -58,6 +68,36 @@ export function createRequestStore(kysely: Kysely<Schema>) {
             createdAt: row.created_at,
           }
         );
+      }),
+
+    /** Mirrors of others that this tenant has asked for too, in the last minute. */
+    joined: (tenant: string): Promise<string[]> =>
+      guarded(async () => {
+        // Their ids begin with the time: this reads one end of an index.
+        const from = (Date.now() - lateness).toString(16);
+        const rows = await kysely
+          .selectFrom('requests')
+          .innerJoin('mirrors', 'mirrors.id', 'requests.mirror_id')
+          .select('mirrors.id')
+          .distinct()
+          .where('requests.id', '>', from)
+          .where('requests.tenant', '=', tenant)
+          .where('mirrors.tenant', '!=', tenant)
+          .execute();
+        return rows.map(({ id }) => id);
+      }),
+
+    /** Whether another tenant than this one has asked for this mirror. */
+    askedByOthers: (mirrorId: string, tenant: string): Promise<boolean> =>
+      guarded(async () => {
+        const row = await kysely
+          .selectFrom('requests')
+          .select('id')
+          .where('mirror_id', '=', mirrorId)
+          .where('tenant', '!=', tenant)
+          .limit(1)
+          .executeTakeFirst();
+        return row !== undefined;
       }),
 
     /** Whether this tenant has asked for this mirror. */

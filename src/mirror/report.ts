@@ -1,3 +1,4 @@
+import type { LayerChange } from '../db/events.ts';
 import type { Claim, MirrorStore } from '../db/mirrors.ts';
 import { createTracker } from './tracker.ts';
 import type { Listener } from './worker.ts';
@@ -24,10 +25,12 @@ export interface ReportOptions {
 }
 
 export function createReport(claim: Claim, store: MirrorStore, { onLost, onError }: ReportOptions): Report {
-  const tracker = createTracker();
   const { mirror } = claim;
+  const tracker = createTracker(mirror.progress);
   let phase = mirror.phase ?? 'planning';
   let lines: string[] = [];
+  /** Those that are not on record yet. */
+  let layers: LayerChange[] = [];
   let logged = 0;
   let writing: Promise<void> = Promise.resolve();
   let timer: NodeJS.Timeout | undefined;
@@ -36,7 +39,9 @@ export function createReport(claim: Claim, store: MirrorStore, { onLost, onError
     timer = undefined;
     const text = lines.join('');
     lines = [];
-    if (!(await store.progress(claim, phase, tracker.progress()))) onLost();
+    layers.push(...tracker.layers());
+    if (!(await store.progress(claim, phase, tracker.progress(), layers))) onLost();
+    layers = [];
     if (text) await store.appendLog(mirror.id, text);
   }
 

@@ -14,6 +14,21 @@ export type FailureView = z.infer<typeof failure>;
 
 export const mirrorState = z.enum(mirrorStates);
 
+export const phase = z.enum(['planning', 'copying', 'verifying', 'tagging']);
+
+export const progress = z.object({
+  layersDone: z.number(),
+  layersTotal: z.number(),
+  bytesDone: z.number().describe('Compressed bytes; never fewer than before'),
+  bytesTotal: z.number().describe('0 until it is known what there is to copy'),
+});
+
+export const wait = z.object({
+  until: z.iso.datetime(),
+  host: z.string().optional().describe('Who asked for it; absent: our own pause before the next try'),
+});
+export type WaitView = z.infer<typeof wait>;
+
 /** A mirror, as the command line shows it. */
 export const mirror = z
   .object({
@@ -22,13 +37,9 @@ export const mirror = z
     target: z.string(),
     digest: z.string(),
     state: mirrorState,
-    phase: z.enum(['planning', 'copying', 'verifying', 'tagging']).optional(),
-    progress: z.object({
-      layersDone: z.number(),
-      layersTotal: z.number(),
-      bytesDone: z.number(),
-      bytesTotal: z.number(),
-    }),
+    phase: phase.optional(),
+    progress,
+    wait: wait.optional().describe('While it is `queued`: when it is tried again'),
     attempts: z.number(),
     createdAt: z.string(),
     startedAt: z.string().optional(),
