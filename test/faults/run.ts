@@ -143,6 +143,8 @@ function judge(plan: Plan, n: number, outcome: Outcome): string[] {
   const allowed: Allowed[] = excused
     ? onIt.flatMap(({ entry }) => entry.codes.flatMap((code) => blame(entry, code)))
     : [];
+  for (const { entry } of onIt)
+    for (const code of entry.final ?? []) allowed.push({ code, side: entry.side });
   return checkFailure(
     `${what} (${outcome.end === 'refused' ? `submit: ${outcome.status}` : `${outcome.attempts} tries`})`,
     outcome.failure,
