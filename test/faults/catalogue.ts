@@ -179,7 +179,8 @@ const passing: Entry[] = [
       calls: [],
       faults: () => [],
       codes: ['credentials_rejected'],
-      tokens: { uses: [4, 9] },
+      // Skopeo gets one token a run, and asks this often even where every blob is there.
+      tokens: { uses: side === 'source' ? [12, 16] : [25, 40] },
       cost: 2,
     },
     {

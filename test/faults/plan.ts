@@ -154,7 +154,9 @@ function makeFault(random: Random, entry: Entry, plan: Plan, times: number): Fau
     times: lasting && at < faults.length - 1 ? 1 : times,
     fault,
   }));
-  return { entry, images: shared ? all : [n], rules };
+  // Whoever comes with the same login is kept away as well.
+  const closes = lasting && entry.codes.includes('rate_limited');
+  return { entry, images: shared || closes ? all : [n], rules };
 }
 
 function makeImage(random: Random, seed: number, n: number, quick: boolean): ImagePlan {
