@@ -25,8 +25,8 @@ export interface Entry {
   cost?: number;
   /** It is not about one image. */
   everywhere?: true;
-  /** It is no fault of a call, but of the tokens of this registry. */
-  tokens?: { uses: [low: number, high: number] };
+  /** It is no fault of a call, but of the tokens of this registry, which end at once or in the middle of a copy. */
+  tokens?: 'at once' | 'in mid-copy';
   /** Waits for what has no limit without this setting. */
   needs?: 'stallLimit';
 }
@@ -179,9 +179,8 @@ const passing: Entry[] = [
       calls: [],
       faults: () => [],
       codes: ['credentials_rejected'],
-      // Skopeo gets one token a run, and asks this often even where every blob is there.
-      tokens: { uses: side === 'source' ? [12, 16] : [25, 40] },
-      cost: 2,
+      tokens: 'in mid-copy',
+      cost: 3,
     },
     {
       name: 'registry restarts',
@@ -293,7 +292,7 @@ const lasting: Entry[] = [
         calls: [],
         faults: () => [],
         codes: ['credentials_rejected'],
-        tokens: { uses: [0, 0] },
+        tokens: 'at once',
       },
     ];
   }),

@@ -7,7 +7,7 @@ import type { FaultWorld } from './world.ts';
 export type Outcome =
   /** Not accepted: a refusal for good, or one that was repeated often enough. */
   | { end: 'refused'; status: number; failure: Failure }
-  | { end: 'done'; answer: ContainerAnswer }
+  | { end: 'done'; answer: ContainerAnswer; attempts: number }
   | { end: 'failed'; answer: ContainerAnswer; failure: Failure | undefined; attempts: number }
   /** Nothing came of it in time. */
   | { end: 'unheard'; what: string };
@@ -21,11 +21,11 @@ interface MirrorAnswer {
   state: string;
   attempts: number;
   failure?: Failure;
-  wait?: { reason?: string; registry?: string; until?: string };
+  wait?: { until?: string; host?: string };
 }
 
 /** What a request waits for, as GET /v1/mirrors/:id tells it. */
-export type Wait = NonNullable<MirrorAnswer['wait']> & { attempts: number };
+export type Wait = NonNullable<MirrorAnswer['wait']> & { state: string; attempts: number };
 
 /** Hears of a request. `present`: it was just said that the image is there. */
 export interface Listener {
@@ -59,14 +59,15 @@ export async function request(world: FaultWorld, wanted: Request, listener: List
     if (status?.body.status === 'DONE') {
       if (status.body.succeeded === true) {
         await listener.present(answer);
-        return { end: 'done', answer };
+        const mirror = await readMirror(world, status.body.mirrorId);
+        return { end: 'done', answer, attempts: mirror?.attempts ?? 0 };
       }
       const mirror = await readMirror(world, status.body.mirrorId);
       return { end: 'failed', answer, failure: mirror?.failure, attempts: mirror?.attempts ?? 0 };
     }
-    if (listener.waits && status && polls % 5 === 0) {
+    if (listener.waits && status && polls % 4 === 0) {
       const mirror = await readMirror(world, status.body.mirrorId);
-      if (mirror?.wait) listener.waits({ ...mirror.wait, attempts: mirror.attempts });
+      if (mirror?.wait) listener.waits({ ...mirror.wait, state: mirror.state, attempts: mirror.attempts });
     }
     await sleep(60);
   }

@@ -11,7 +11,7 @@ import type { Side } from './calls.ts';
 /** How a mirror, or a submit, may fail. */
 export interface Allowed {
   code: string;
-  side?: Side | undefined;
+  side: Side;
 }
 
 export interface Failure {

@@ -131,7 +131,9 @@ function makeFault(random: Random, entry: Entry, plan: Plan, times: number): Fau
   const { side, calls, lasting, everywhere, tokens } = entry;
   const all = plan.images.map((_, n) => n);
   if (tokens) {
-    plan.logins[side] = { uses: random.between(...tokens.uses), ms: Infinity };
+    const uses =
+      tokens === 'at once' ? 0 : Math.max(...plan.images.map((image) => usesOf(random, image, side)));
+    plan.logins[side] = { uses, ms: Infinity };
     return { entry, images: all, rules: [] };
   }
   const n = random.between(0, all.length - 1);
@@ -154,9 +156,27 @@ function makeFault(random: Random, entry: Entry, plan: Plan, times: number): Fau
     times: lasting && at < faults.length - 1 ? 1 : times,
     fault,
   }));
-  // Whoever comes with the same login is kept away as well.
-  const closes = lasting && entry.codes.includes('rate_limited');
-  return { entry, images: shared || closes ? all : [n], rules };
+  // Whom a registry tells to wait is told so for all who come with the same login.
+  const reaches = shared || entry.codes.includes('rate_limited');
+  return { entry, images: reaches ? all : [n], rules };
+}
+
+/**
+ * For how many calls a token must be good so that two or three copies, each with one token, get through: all that each of
+ * them does anew, and about half of what only the first does.
+ */
+function usesOf(random: Random, { platforms }: ImagePlan, side: Side): number {
+  const layers = platforms.flat().length;
+  const blobs = new Set(platforms.flat().map(({ seed }) => seed)).size;
+  const configs = platforms.length;
+  const manifests = configs === 1 ? 1 : configs + 1;
+  const atMost = Math.max(...platforms.map(({ length }) => length));
+  // A blob that is there costs a HEAD, one that is not four calls more; the layers of one manifest go side by side.
+  const [again, once, least] =
+    side === 'source'
+      ? [manifests + configs, blobs, Math.ceil(blobs / 2)]
+      : [manifests + configs + layers, 4 * (blobs + configs), Math.max(4 * atMost, 2 * (blobs + configs))];
+  return again + random.between(least, Math.max(least, once - 1));
 }
 
 function makeImage(random: Random, seed: number, n: number, quick: boolean): ImagePlan {

@@ -1,5 +1,5 @@
 import { manifestOf, indexOf, eightPlatforms, noiseLayer, push, type Pushed } from '../fixtures/image.ts';
-import type { Side } from './calls.ts';
+import type { CallKind, Side } from './calls.ts';
 import { titleOf } from './catalogue.ts';
 import { type Outcome, request, type Wait } from './client.ts';
 import { type Allowed, checkArrival, checkFailure, checkLeftovers, checkTags, treeOf } from './invariants.ts';
@@ -86,6 +86,10 @@ export async function runPlan(world: FaultWorld, plan: Plan): Promise<RunResult>
       metBy(rules, proxies[plan.faults[n]?.entry.side ?? 'source'], plan, n),
     );
     for (const { image, outcome } of outcomes) complaints.push(...judge(plan, image, outcome));
+    complaints.push(
+      ...checkWaits(plan, waits, met, { source: proxies.source.host, target: proxies.target.host }),
+    );
+    if (plan.kills.length === 0) complaints.push(...checkTries(plan, outcomes));
     complaints.push(...checkLeftovers(world.dataDir));
 
     // When the faults are over, whatever was left behind must not keep anything from arriving.
@@ -137,7 +141,7 @@ function judge(plan: Plan, n: number, outcome: Outcome): string[] {
   // Faults that pass excuse nothing; beside one that stays, the last try may have met either.
   const excused = onIt.some(({ entry }) => entry.lasting);
   const allowed: Allowed[] = excused
-    ? onIt.flatMap(({ entry }) => entry.codes.flatMap((code) => allow(code, entry.side)))
+    ? onIt.flatMap(({ entry }) => entry.codes.map((code) => ({ code, side: entry.side })))
     : [];
   return checkFailure(
     `${what} (${outcome.end === 'refused' ? `submit: ${outcome.status}` : `${outcome.attempts} tries`})`,
@@ -146,9 +150,53 @@ function judge(plan: Plan, n: number, outcome: Outcome): string[] {
   );
 }
 
-/** Where both sides of a copy stand still, nothing tells which of them began. */
-function allow(code: string, side: Side): Allowed[] {
-  return code === 'timeout' ? [{ code, side }, { code }] : [{ code, side }];
+/** Calls that only a copy makes: who is told there to wait has a mirror that can be looked at. */
+const ofCopies = new Set<CallKind>([
+  'blob-get',
+  'upload-post',
+  'upload-patch',
+  'upload-put',
+  'manifest-put',
+  'tag-put',
+]);
+
+/** Who waits is queued, and is told until when and, where a registry asked for it, for which one. */
+function checkWaits(
+  { faults, kills }: Plan,
+  waits: Wait[],
+  met: number[],
+  hosts: Record<Side, string>,
+): string[] {
+  const complaints = waits.flatMap(({ state, until, host }) => {
+    if (state !== 'queued') return [`A mirror has something to wait for and is ${state}.`];
+    if (!(Date.parse(until ?? '') > 0)) return ['A mirror waits, and it is not said until when.'];
+    if (host === undefined) return [];
+    const throttles = faults.some(({ entry }) => hosts[entry.side] === host && entry.name === '429');
+    return throttles ? [] : [`A mirror waits for ${host}, which has not asked for it.`];
+  });
+  const unseen = faults.filter(
+    ({ entry, rules }, n) =>
+      entry.name === '429' &&
+      !entry.lasting &&
+      (met[n] ?? 0) > 0 &&
+      kills.length === 0 &&
+      rules.every(({ kinds }) => kinds.every((kind) => ofCopies.has(kind))) &&
+      !waits.some(({ host }) => host === hosts[entry.side]),
+  );
+  return [
+    ...complaints,
+    ...unseen.map(({ entry }) => `The ${entry.side} has said 429, and no mirror was seen to wait for it.`),
+  ];
+}
+
+/** Faults that cost no try: a mirror that meets no other arrives with its first. */
+function checkTries({ faults }: Plan, outcomes: RunResult['outcomes']): string[] {
+  if (!faults.every(({ entry }) => !entry.lasting && (entry.name === '429' || entry.cost === 0))) return [];
+  return outcomes.flatMap(({ image, outcome }) =>
+    outcome.end === 'done' && outcome.attempts > 1
+      ? [`Image ${image} has used ${outcome.attempts} tries, though nothing but 429 was in its way.`]
+      : [],
+  );
 }
 
 /** What the target has lost it gets again, and until then it is not said to be there. */

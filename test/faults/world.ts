@@ -52,8 +52,8 @@ export async function createFaultWorld(): Promise<FaultWorld> {
     submitBudget: 3,
     dockerConfig,
     skopeo: { timeLimit: 120, ...(hasSetting('skopeo', 'stallLimit') && { stallLimit: 3 }) },
-    ...(hasSetting('retry') && { retry: { tries: 5, firstPause: 0.1, longestPause: 2 } }),
-    ...(hasSetting('pacing') && { pacing: { firstPause: 0.5, longestPause: 2, patience: 4 } }),
+    ...(hasSetting('retry') && { retry: { tries: 5, firstPause: 0.05, longestPause: 1 } }),
+    ...(hasSetting('pacing') && { pacing: { firstPause: 0.2, longestPause: 1, patience: 20 } }),
   };
   // JSON is YAML.
   await writeFile(config, JSON.stringify(settings));
