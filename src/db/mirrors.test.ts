@@ -91,10 +91,13 @@ describe.each(['embedded', 'PostgreSQL'])('the records of mirrors, %s', (kind) =
     const { id } = await created();
     const lost = await claimed(id);
     const current = await claimed(id);
-    expect(current.mirror).toMatchObject({ state: 'copying', attempts: 2 });
+    expect(current.mirror).toMatchObject({ state: 'copying', attempts: 1 });
     expect(await store.settle(lost, 'queued', { at })).toBe(false);
-    await store.progress(lost, 'copying', { ...noProgress, bytesDone: 99 });
+    expect(await store.progress(lost, 'copying', { ...noProgress, bytesDone: 99 })).toBe(false);
     expect((await store.get(id))?.progress.bytesDone).toBe(0);
+    await store.appendLog(lost, 'a');
+    await store.appendLog(current, 'b');
+    expect(await store.log(id)).toBe('b');
     expect(await store.settle(current, 'done', { at, exitCode: 0 })).toBe(true);
     expect(await store.settle(current, 'failed', { at })).toBe(false);
     expect(await store.get(id)).toMatchObject({ state: 'done', exitCode: 0, finishedAt: at });
@@ -106,6 +109,11 @@ describe.each(['embedded', 'PostgreSQL'])('the records of mirrors, %s', (kind) =
     await store.settle(await claimed(id), 'queued', { at, uncounted: true });
     expect(await store.get(id)).toMatchObject({ state: 'queued', attempts: 0 });
     expect((await claimed(id)).mirror.attempts).toBe(1);
+    // Its process has died: whoever claims it goes on with the same try.
+    const next = await claimed(id);
+    expect(next.mirror.attempts).toBe(1);
+    await store.settle(next, 'queued', { at });
+    expect((await claimed(id)).mirror.attempts).toBe(2);
   });
 
   it('lists the newest first, page by page', async () => {

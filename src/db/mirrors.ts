@@ -174,7 +174,8 @@ export function createMirrorStore(kysely: Kysely<Schema>, changed: (id: string) 
       ),
 
     /**
-     * Claims a mirror that is under way for one try; a claim by somebody who is gone ends with that.
+     * Claims a mirror that is under way for one try; a claim by somebody who is gone ends with that, and its try, which
+     * was stopped and has not failed, does not count.
      * @returns undefined when it has ended.
      */
     claim: (id: string, at: Date): Promise<Claim | undefined> =>
@@ -189,7 +190,7 @@ export function createMirrorStore(kysely: Kysely<Schema>, changed: (id: string) 
                 failure: null,
                 wait_until: null,
                 wait_host: null,
-                attempts: sql<number>`attempts + 1`,
+                attempts: sql<number>`case when state = 'copying' then attempts else attempts + 1 end`,
                 claims: sql<number>`claims + 1`,
                 started_at: sql<Date>`coalesce(started_at, ${at})`,
               })
@@ -308,12 +309,14 @@ export function createMirrorStore(kysely: Kysely<Schema>, changed: (id: string) 
         return written !== undefined;
       }),
 
-    appendLog: (id: string, text: string) =>
+    /** Changes nothing when the claim is another's by now. */
+    appendLog: ({ mirror, number }: Claim, text: string) =>
       guarded(async () => {
         await kysely
           .updateTable('mirrors')
           .set({ log: sql`log || ${text}` })
-          .where('id', '=', id)
+          .where('id', '=', mirror.id)
+          .where('claims', '=', number)
           .execute();
       }),
 

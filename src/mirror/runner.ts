@@ -110,8 +110,7 @@ export function createRunner(options: RunnerOptions): Runner {
     if (stop.signal.aborted) return undefined;
     // Nothing has failed, and whoever claims it next goes on.
     if (shutdown.aborted) {
-      await mirrors.settle(claim, 'queued', { ...outcome, uncounted: true });
-      return 0;
+      return (await mirrors.settle(claim, 'queued', { ...outcome, uncounted: true })) ? 0 : undefined;
     }
     const next = nextTry(mirror, failure, grant, report.gotFurther());
     const wait = next && waitOf(next.pause, next.host);
@@ -121,7 +120,9 @@ export function createRunner(options: RunnerOptions): Runner {
       ...(wait && { wait }),
       ...(next?.uncounted && { uncounted: true }),
     });
-    if (settled) options.onOutcome(mirror, { failure, ...(wait && { wait }) });
+    // Whoever has claimed or ended it meanwhile says when it comes again.
+    if (!settled) return undefined;
+    options.onOutcome(mirror, { failure, ...(wait && { wait }) });
     return next?.pause;
   }
 
@@ -136,11 +137,14 @@ export function createRunner(options: RunnerOptions): Runner {
     const age = Date.now() - createdAt.getTime();
     if (code === 'platform_unavailable' && age < platformPatience)
       return { pause: platformPause, uncounted: true, ...(grant && { host: grant.endpoint }) };
-    if (code === 'rate_limited' && retryAfter !== undefined && side) {
-      if (age + retryAfter * 1000 > options.patience * 1000) return undefined;
-      const { registry } = side === 'source' ? source : target;
+    if (code === 'rate_limited') {
+      // A cloud's own API names no time: as long again as it has waited already.
+      const seconds = Math.max(1, retryAfter ?? Math.min(age / 1000, retry.longestPause));
+      if (age + seconds * 1000 > options.patience * 1000) return undefined;
+      const host = side && { source, target }[side].registry;
       // Not all who wait for it at the same instant.
-      return { pause: retryAfter * 1000 * (1 + Math.random() / 50), uncounted: true, host: registry };
+      const pause = seconds * 1000 * (1 + Math.random() / 50);
+      return { pause, uncounted: true, ...(host !== undefined && { host }) };
     }
     // Slow going, such as with tokens that end in the middle of a copy, is no failing: it comes to an end.
     if (!gotFurther && attempts >= retry.tries) return undefined;
