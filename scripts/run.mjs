@@ -34,6 +34,7 @@ const tasks = {
     ],
   },
   bench: { needs: registries, commands: [['node', 'bench/run.ts']] },
+  faults: { needs: registries, commands: [['node', 'test/faults/main.ts']] },
   interop: { needs: registries, commands: [['vitest', 'run', '--config', 'test/interop/vitest.config.ts']] },
 };
 

@@ -149,6 +149,8 @@ export async function startService(config: Config): Promise<Service> {
     { createEventStore },
     { createHub },
     { createFeeds },
+    { createRetentionStore },
+    { keepTidy },
   ] = await Promise.all([
     import('./db/open.ts'),
     import('./queue/queue.ts'),
@@ -167,6 +169,8 @@ export async function startService(config: Config): Promise<Service> {
     import('./db/events.ts'),
     import('./mirror/events.ts'),
     import('./mirror/feed.ts'),
+    import('./db/retention.ts'),
+    import('./mirror/upkeep.ts'),
   ]);
   const logger = createLogger(config.logLevel);
   const onError = (error: unknown) => logger.error({ err: error }, 'Something failed in the background');
@@ -300,6 +304,13 @@ export async function startService(config: Config): Promise<Service> {
     });
     url ||= address;
     await service.start(config.copies);
+    const stopTidying = new AbortController();
+    const retention = createRetentionStore(database.kysely);
+    const tidying = keepTidy(retention, config.retention, stopTidying.signal, onError);
+    closing.unshift(() => {
+      stopTidying.abort();
+      return tidying;
+    });
     return {
       url: address,
       firstKey,

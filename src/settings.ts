@@ -128,6 +128,24 @@ export const settings = z.strictObject({
     })
     .prefault({})
     .describe('What happens to copies that a registry lets wait; they use up no tries'),
+  retention: z
+    .strictObject({
+      records: z
+        .number()
+        .positive()
+        .max(36_500)
+        .default(30)
+        .describe('Days for which records of mirrors that have ended, and of requests, are kept'),
+      logs: z
+        .number()
+        .positive()
+        .max(36_500)
+        .default(7)
+        .describe('Days for which their logs and events are kept'),
+    })
+    .prefault({})
+    .refine(({ records, logs }) => logs <= records, 'keeps logs longer than the records that they belong to')
+    .describe('How long what is over stays on record'),
   dockerConfig: z
     .union([z.string().min(1), z.literal(false)])
     .optional()

@@ -87,6 +87,19 @@ export function createRequestStore(
         return rows.map(({ id }) => id);
       }),
 
+    /** Whether another tenant than this one has asked for this mirror. */
+    askedByOthers: (mirrorId: string, tenant: string): Promise<boolean> =>
+      guarded(async () => {
+        const row = await kysely
+          .selectFrom('requests')
+          .select('id')
+          .where('mirror_id', '=', mirrorId)
+          .where('tenant', '!=', tenant)
+          .limit(1)
+          .executeTakeFirst();
+        return row !== undefined;
+      }),
+
     /** Whether this tenant has asked for this mirror. */
     asked: (mirrorId: string, tenant: string): Promise<boolean> =>
       guarded(async () => {

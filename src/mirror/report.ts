@@ -14,6 +14,8 @@ const logLimit = 1_000_000;
 /** A listener that keeps progress and log on record while the copy runs. */
 export interface Report extends Listener {
   exitCode: number | undefined;
+  /** Whether more layers are at the target than when this claim began. */
+  gotFurther(): boolean;
   /** Writes what is left; `complete` says that everything arrived. */
   close(complete: boolean): Promise<void>;
 }
@@ -56,6 +58,7 @@ export function createReport(claim: Claim, store: MirrorStore, { onLost, onError
 
   const report: Report = {
     exitCode: undefined,
+    gotFurther: () => tracker.progress().layersDone > mirror.progress.layersDone,
     phase(next) {
       phase = next;
       soon();

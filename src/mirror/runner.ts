@@ -113,7 +113,7 @@ export function createRunner(options: RunnerOptions): Runner {
       await mirrors.settle(claim, 'queued', { ...outcome, uncounted: true });
       return 0;
     }
-    const next = nextTry(mirror, failure, grant);
+    const next = nextTry(mirror, failure, grant, report.gotFurther());
     const wait = next && waitOf(next.pause, next.host);
     const settled = await mirrors.settle(claim, next ? 'queued' : 'failed', {
       ...outcome,
@@ -130,6 +130,7 @@ export function createRunner(options: RunnerOptions): Runner {
     { attempts, createdAt, source, target }: Mirror,
     { code, side, retryable, retryAfter }: MirrorError,
     grant: Grant | undefined,
+    gotFurther: boolean,
   ): { pause: number; host?: string; uncounted?: boolean } | undefined {
     if (!retryable) return undefined;
     const age = Date.now() - createdAt.getTime();
@@ -141,7 +142,9 @@ export function createRunner(options: RunnerOptions): Runner {
       // Not all who wait for it at the same instant.
       return { pause: retryAfter * 1000 * (1 + Math.random() / 50), uncounted: true, host: registry };
     }
-    return attempts < retry.tries ? { pause: pauseAfter(attempts, retry, retryAfter) } : undefined;
+    // Slow going, such as with tokens that end in the middle of a copy, is no failing: it comes to an end.
+    if (!gotFurther && attempts >= retry.tries) return undefined;
+    return { pause: pauseAfter(attempts, retry, retryAfter), uncounted: gotFurther };
   }
 
   return {

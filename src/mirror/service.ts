@@ -1,7 +1,8 @@
 import { randomUUID } from 'node:crypto';
 import type { Digest } from '../core/digest.ts';
-import { asMirrorError } from '../core/errors.ts';
-import { type Mirror, type MirrorState } from '../core/mirror.ts';
+import { asMirrorError, MirrorError } from '../core/errors.ts';
+import { isFinal, type Mirror, type MirrorState } from '../core/mirror.ts';
+import { formatReference } from '../core/reference.ts';
 import type { RequestStore, StoredRequest } from '../db/requests.ts';
 import { createMemo } from '../lib/memo.ts';
 import type { Queue } from '../queue/queue.ts';
@@ -9,6 +10,7 @@ import type { Caller } from './caller.ts';
 import { createDecider, type DeciderOptions, type Decision, type Submission } from './decision.ts';
 import { deadlineIn, untilDeadline } from './retry.ts';
 import type { Runner } from './runner.ts';
+import { repositoryOf } from './target.ts';
 
 /** What a caller is told at once. */
 export interface Answer {
@@ -40,6 +42,18 @@ export interface ListOptions {
 /** What the API needs of this room. Every method throws MirrorError only. */
 export interface MirrorService {
   submit(submission: Submission, caller: Caller): Promise<Answer>;
+  /**
+   * Ends a mirror that is under way, and stops its copy.
+   * @returns its record; that of one which was cancelled before, too.
+   * @throws MirrorError `unknown_id`; `already_ended`; `forbidden` when the caller has not asked for it, or others
+   *   have too and it is no administrator.
+   */
+  cancel(mirrorId: string, caller: Caller): Promise<Mirror>;
+  /**
+   * Asks again for what a mirror was asked for, as this caller; one that pauses between two tries goes on at once.
+   * @throws MirrorError as `submit` does; `unknown_id`; `forbidden` when the caller has not asked for it.
+   */
+  retry(mirrorId: string, caller: Caller): Promise<Answer>;
   request(requestId: string): Promise<RequestRecord | undefined>;
   mirror(mirrorId: string): Promise<Mirror | undefined>;
   /** Whether the caller asked for this mirror, or is an administrator. */
@@ -108,38 +122,73 @@ export function createMirrorService(
     return request && { ...request, ...(mirror && { mirror }) };
   }
 
-  return {
-    async submit(submission, caller) {
-      const { dryRun, image } = submission;
-      const deadline = deadlineIn(options.budget);
-      const decision = await decide(submission, caller, deadline).catch((error: unknown) => {
-        throw asMirrorError(error);
-      });
-      const { target, digest, present: cached, mirrorId } = decision;
-      const write = async () => {
-        const record = {
-          id: newRequestId(),
-          ...(mirrorId && { mirrorId }),
-          tenant: caller.tenant,
-          image,
-          target,
-          digest,
-          cached,
-          dryRun,
-          createdAt: new Date(),
-        };
-        await untilDeadline(deadline, () => requests.add(record));
-        return record.id;
-      };
-      const requestId = cached && !dryRun ? await shareRecord(decision, caller, write) : await write();
-      return {
-        requestId,
-        target,
+  async function submit(submission: Submission, caller: Caller): Promise<Answer> {
+    const { dryRun, image } = submission;
+    const deadline = deadlineIn(options.budget);
+    const decision = await decide(submission, caller, deadline).catch((error: unknown) => {
+      throw asMirrorError(error);
+    });
+    const { target, digest, present: cached, mirrorId } = decision;
+    const write = async () => {
+      const record = {
+        id: newRequestId(),
         ...(mirrorId && { mirrorId }),
+        tenant: caller.tenant,
+        image,
+        target,
         digest,
         cached,
-        succeeded: cached || dryRun,
+        dryRun,
+        createdAt: new Date(),
       };
+      await untilDeadline(deadline, () => requests.add(record));
+      return record.id;
+    };
+    const requestId = cached && !dryRun ? await shareRecord(decision, caller, write) : await write();
+    return {
+      requestId,
+      target,
+      ...(mirrorId && { mirrorId }),
+      digest,
+      cached,
+      succeeded: cached || dryRun,
+    };
+  }
+
+  /** @throws MirrorError when the caller has no say in this mirror. */
+  async function claimed(mirrorId: string, caller: Caller): Promise<Mirror> {
+    const mirror = await mirrors.get(mirrorId);
+    if (!mirror) throw new MirrorError('unknown_id', 'There is no mirror with this id.');
+    if (!caller.admin && !(await requests.asked(mirrorId, caller.tenant)))
+      throw new MirrorError('forbidden', 'Only who asked for this mirror has a say in it.');
+    return mirror;
+  }
+
+  return {
+    submit,
+    async cancel(mirrorId, caller) {
+      const before = await claimed(mirrorId, caller);
+      if (!isFinal(before.state) && !caller.admin && (await requests.askedByOthers(mirrorId, caller.tenant)))
+        throw new MirrorError('forbidden', 'Others wait for this copy too, so it goes on.', {
+          remedy: 'Leave it, or ask an administrator to cancel it for all.',
+        });
+      const failure = new MirrorError('cancelled', 'It was cancelled.').toFailure();
+      await mirrors.cancel(mirrorId, failure, new Date(), (transaction) =>
+        queue.remove(mirrorId, transaction),
+      );
+      runner.stop(mirrorId);
+      knownMirrors.drop(mirrorId);
+      const mirror = await claimed(mirrorId, caller);
+      if (mirror.state === 'cancelled') return mirror;
+      throw new MirrorError('already_ended', `This mirror has ended already: it is ${mirror.state}.`);
+    },
+    async retry(mirrorId, caller) {
+      const mirror = await claimed(mirrorId, caller);
+      const image = formatReference(mirror.source);
+      const answer = await submit({ image, repository: repositoryOf(mirror), dryRun: false }, caller);
+      // A registry that asked to wait is still waited for: its way in is closed.
+      if (answer.mirrorId === mirrorId && mirror.wait) await queue.wake(mirrorId);
+      return answer;
     },
     request: findRequest,
     mirror: findMirror,
