@@ -64,10 +64,13 @@ export function createPacer({ firstPause, longestPause }: PacingSettings): Pacer
     return state;
   }
 
-  /** @param seconds what the registry named; absent: a growing pause. */
-  function close(state: State, seconds: number | undefined): void {
+  /**
+   * @param seconds what the registry named; absent: a growing pause. So is "now", or a time that is over: who is refused
+   * again at once would ask without an end, and no try would count.
+   */
+  function close(state: State, seconds = 0): void {
     const now = performance.now();
-    if (seconds !== undefined) {
+    if (seconds > 0) {
       state.until = Math.max(state.until, now + Math.min(seconds, longestNamed) * 1000);
       return;
     }

@@ -245,7 +245,7 @@ const passing: Entry[] = [
     side: 'target',
     calls: [['upload-post', 'upload-patch', 'upload-put', 'manifest-put', 'tag-put']],
     faults: always({ kind: 'full-disk' }),
-    codes: ['registry_unavailable', 'disk_full'],
+    codes: ['registry_unavailable', 'registry_full'],
     everywhere: true,
   },
 ];
@@ -381,7 +381,7 @@ const lasting: Entry[] = [
     side: 'target',
     calls: [['upload-post', 'upload-patch', 'upload-put', 'manifest-put', 'tag-put']],
     faults: always({ kind: 'full-disk' }),
-    codes: ['registry_unavailable', 'disk_full'],
+    codes: ['registry_unavailable', 'registry_full'],
     everywhere: true,
   },
 ];
