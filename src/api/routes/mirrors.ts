@@ -1,7 +1,7 @@
 import { MirrorError } from '../../core/errors.ts';
 import type { Mirror, Wait } from '../../core/mirror.ts';
 import { formatReference } from '../../core/reference.ts';
-import type { MirrorService } from '../../mirror/service.ts';
+import type { Answer, MirrorService } from '../../mirror/service.ts';
 import { errorAnswer } from '../../wire/error.ts';
 import { idParams } from '../../wire/id.ts';
 import {
@@ -38,9 +38,7 @@ export function registerMirrors(app: App, { service, auth }: Dependencies): void
     async (request): Promise<MirrorAnswer> => {
       const caller = await auth.byHeader(request);
       const { image, to, dryRun = false } = request.body;
-      const answer = await service.submit({ image, repository: to, dryRun }, caller);
-      const { requestId, target, digest, cached, mirrorId } = answer;
-      return { requestId, target, digest, cached, ...(mirrorId && { mirrorId }) };
+      return toMirrorAnswer(await service.submit({ image, repository: to, dryRun }, caller));
     },
   );
 
@@ -83,6 +81,47 @@ export function registerMirrors(app: App, { service, auth }: Dependencies): void
       return toView(await findMirror(service, request.params.id));
     },
   );
+
+  app.post(
+    '/v1/mirrors/:id/cancel',
+    {
+      schema: {
+        tags,
+        security,
+        summary: 'End a mirror that is under way',
+        description:
+          'Its copy ends within two seconds. An administrator may end any mirror, others what they alone have asked for. One that was cancelled stays so; one that has ended otherwise is a 409.',
+        params: idParams,
+        response: { 200: mirrorSchema, ...errors },
+      },
+    },
+    async (request) => {
+      const caller = await auth.byHeader(request);
+      const { id } = await findMirror(service, request.params.id);
+      return toView(await service.cancel(id, caller));
+    },
+  );
+
+  app.post(
+    '/v1/mirrors/:id/retry',
+    {
+      config: { limit: 'submit' },
+      schema: {
+        tags,
+        security,
+        summary: 'Ask again for what a mirror was to bring',
+        description:
+          'The same source and target, with the logins of who asks now: a new mirror, or the one that is under way, or nothing when it is there. One that pauses before its next try goes on at once.',
+        params: idParams,
+        response: { 200: mirrorAnswer, ...errors },
+      },
+    },
+    async (request): Promise<MirrorAnswer> => {
+      const caller = await auth.byHeader(request);
+      const { id } = await findMirror(service, request.params.id);
+      return toMirrorAnswer(await service.retry(id, caller));
+    },
+  );
 }
 
 /** By its own id or that of a request. @throws MirrorError `unknown_id`. */
@@ -97,6 +136,10 @@ export async function findMirror(service: MirrorService, id: string): Promise<Mi
       ? 'This request has no mirror: the image was there already, or it was a dry run.'
       : 'There is no mirror with this id.',
   );
+}
+
+function toMirrorAnswer({ requestId, target, digest, cached, mirrorId }: Answer): MirrorAnswer {
+  return { requestId, target, digest, cached, ...(mirrorId && { mirrorId }) };
 }
 
 export function toWait({ until, host }: Wait): WaitView {
