@@ -97,9 +97,10 @@ export function createRunner(options: RunnerOptions): Runner {
     } catch (caught) {
       failure = advise(asMirrorError(caught), mirror, grant && somebodysPlace);
       if (failure.code === 'internal') options.onError(caught);
-      report.note(
-        shutdown.aborted ? 'Stopped: the service ends. It goes on.' : `${failure.code}: ${failure.message}`,
-      );
+      const stopped = shutdown.aborted
+        ? 'Stopped: the service ends. It goes on.'
+        : stop.signal.aborted && 'Stopped: it was cancelled, or another process has taken it over.';
+      report.note(stopped || `${failure.code}: ${failure.message}`);
     }
     await report.close(!failure);
     const outcome = { at: new Date(), ...(report.exitCode !== undefined && { exitCode: report.exitCode }) };
@@ -153,12 +154,12 @@ export function createRunner(options: RunnerOptions): Runner {
 
   return {
     async run(mirrorId, shutdown) {
-      const claim = await mirrors.claim(mirrorId, new Date());
-      if (!claim) return undefined;
       const stop = new AbortController();
+      // Before the claim: whoever cancels a moment after it must be heard.
       running.set(mirrorId, stop);
       try {
-        return await work(claim, stop, shutdown);
+        const claim = await mirrors.claim(mirrorId, new Date());
+        return claim && (await work(claim, stop, shutdown));
       } finally {
         if (running.get(mirrorId) === stop) running.delete(mirrorId);
       }
