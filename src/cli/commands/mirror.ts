@@ -7,10 +7,11 @@ import { asMirrorError } from '../../core/errors.ts';
 import { formatReference } from '../../core/reference.ts';
 import { isAlive } from '../../lib/lock.ts';
 import { inParallel } from '../../lib/parallel.ts';
-import type { MirrorView } from '../../wire/mirror.ts';
+import type { MirrorEventView } from '../../wire/event.ts';
 import type { Client } from '../client.ts';
 import { type Context, exitStatus, type ExitStatus, printJson } from '../context.ts';
-import { createView, type Row } from '../live.ts';
+import { formatLayer } from '../format.ts';
+import { changeOf, createView, type Row } from '../live.ts';
 import { locateService, serviceOption, type ServiceOptions } from '../service.ts';
 import { LostSight, watch } from '../watch.ts';
 
@@ -24,9 +25,6 @@ interface MirrorOptions extends ServiceOptions {
 
 /** Takes one image to the target; reports each change. Settles when there is nothing more to see. */
 type Run = (image: string, report: (change: Partial<Row>) => void) => Promise<void>;
-
-/** What this command shows of a mirror. */
-type Seen = Pick<MirrorView, 'target' | 'state' | 'phase' | 'progress' | 'failure'>;
 
 /** How many images are asked for at once; the service itself decides how many it copies. */
 const submits = 16;
@@ -42,7 +40,7 @@ export function mirrorCommand(context: Context, done: (status: ExitStatus) => vo
     .option('--dry-run', 'look and tell, copy nothing')
     .option('--no-wait', 'ask the service and do not wait for the copies')
     .option('--json', 'print one JSON document an image')
-    .option('-v, --verbose', "print the copies' logs to standard error")
+    .option('-v, --verbose', "print what becomes of layers, and the copies' logs, to standard error")
     .addOption(serviceOption())
     .action(async (images: string[], options: MirrorOptions) => done(await mirror(context, images, options)));
 }
@@ -116,7 +114,12 @@ function askService(service: Client, { signal, stderr }: Context, options: Mirro
     report({ state: 'queued' });
     if (!options.wait) return;
     try {
-      await watch(service, id, (seen) => report(changeOf(seen)), { signal });
+      const onEvent = (event: MirrorEventView) =>
+        event.type === 'layer' && stderr.write(`${image}: ${formatLayer(event)}\n`);
+      await watch(service, id, (seen) => report(changeOf(seen)), {
+        signal,
+        ...(options.verbose && { onEvent }),
+      });
     } catch (error) {
       if (!(error instanceof LostSight)) throw error;
       return report({ note: error.message });
@@ -158,7 +161,11 @@ async function copyHere({ config, signal, stderr }: Context, options: MirrorOpti
       dryRun: options.dryRun === true,
       signal,
       onChange: (seen) => {
-        const change = changeOf({ ...seen, target: formatReference(seen.target) });
+        const { wait, ...rest } = seen;
+        const change = changeOf({
+          ...{ ...rest, target: formatReference(seen.target) },
+          ...(wait && { wait: { ...wait, until: wait.until.toISOString() } }),
+        });
         // Without a single try it was there already, or this is a dry run.
         report(
           seen.attempts > 0 ? change : { ...change, state: seen.state === 'done' ? 'present' : 'missing' },
@@ -172,14 +179,4 @@ async function copyHere({ config, signal, stderr }: Context, options: MirrorOpti
     await rm(runDir, { recursive: true, force: true });
   };
   return { run, close };
-}
-
-function changeOf({ target, state, phase, progress, failure }: Seen): Partial<Row> {
-  return {
-    target,
-    state,
-    progress,
-    ...(phase && { phase }),
-    ...(failure && state !== 'done' && { failure }),
-  };
 }
