@@ -1,6 +1,7 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { startPostgres, type TestPostgres } from '../../test/fixtures/postgres.ts';
 import { loadConfig } from '../config.ts';
@@ -8,6 +9,7 @@ import { MirrorError } from '../core/errors.ts';
 import { type Mirror, noProgress } from '../core/mirror.ts';
 import { createMirrorStore, type MirrorStore } from './mirrors.ts';
 import { type Database, openDatabase } from './open.ts';
+import { createRequestStore } from './requests.ts';
 
 describe.each(['embedded', 'PostgreSQL'])('the records of mirrors, %s', (kind) => {
   let folder: string;
@@ -102,6 +104,35 @@ describe.each(['embedded', 'PostgreSQL'])('the records of mirrors, %s', (kind) =
     expect(await store.settle(current, 'failed', { at })).toBe(false);
     expect(await store.get(id)).toMatchObject({ state: 'done', exitCode: 0, finishedAt: at });
     expect(await store.claim(id, at)).toBeUndefined();
+  });
+
+  it('knows at a cancellation of who joins in the same instant, or tells them', async () => {
+    const failure = new MirrorError('cancelled', 'x').toFailure();
+    const requests = createRequestStore(database.kysely);
+    const ask = (mirrorId: string, tenant: string) => {
+      const { digest, createdAt } = mirror();
+      const about = { image: 'a', target: 'b', digest, cached: false, dryRun: false, createdAt };
+      return requests.add({ id: `r-${mirrorId}-${tenant}`, mirrorId, tenant, ...about });
+    };
+    const { id } = await created();
+    expect(await ask(id, 'key:a')).toBe(true);
+    let joined: Promise<boolean> | undefined;
+    const unqueue = async () => {
+      joined = ask(id, 'key:b');
+      // As long as this transaction is open the other can't go on.
+      expect(await Promise.race([joined, sleep(200, 'waits')])).toBe('waits');
+    };
+    expect(await store.cancel(id, { failure, at, tenant: 'key:a', unqueue })).toBe('cancelled');
+    expect(await joined).toBe(false);
+    expect(await requests.asked(id, 'key:b')).toBe(false);
+    expect(await store.get(id)).toMatchObject({ state: 'cancelled', failure: { code: 'cancelled' } });
+
+    const other = await created();
+    expect(await ask(other.id, 'key:b')).toBe(true);
+    const alone = { failure, at, tenant: 'key:a', unqueue: nothing };
+    expect(await store.cancel(other.id, alone)).toBe('shared');
+    expect(await store.cancel(other.id, { failure, at, unqueue: nothing })).toBe('cancelled');
+    expect(await store.cancel(other.id, alone)).toBe('ended');
   });
 
   it('does not count a try that was stopped', async () => {

@@ -122,6 +122,8 @@ export function createMirrorService(
     const request = await knownRequests.get(id, Infinity, () => requests.get(id));
     if (!request) knownRequests.drop(id);
     const mirror = request?.mirrorId === undefined ? undefined : await findMirror(request.mirrorId);
+    // Its mirror's record was too old. Without it nobody can say how that ended; it must not seem to be done.
+    if (request?.mirrorId !== undefined && !request.cached && !mirror) return undefined;
     return request && { ...request, ...(mirror && { mirror }) };
   }
 

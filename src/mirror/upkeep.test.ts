@@ -98,6 +98,13 @@ describe.each(['embedded', 'PostgreSQL'])('what is over, %s', (kind) => {
     expect(await count('events')).toBe(4);
   });
 
+  it('keeps the requests of who has waited longer than records are kept', async () => {
+    await add('waited-', 3, 'failed', 31);
+    await sql`update mirrors set finished_at = ${new Date(now - day)}`.execute(database.kysely);
+    await run();
+    expect([await count('mirrors'), await count('requests')]).toEqual([3, 3]);
+  });
+
   it('is left alone once the service stops', async () => {
     await add('old-', 1201, 'failed', 31);
     await run(AbortSignal.abort());
