@@ -13,6 +13,7 @@ export const provokedIn: Partial<Record<ErrorCode, string>> = {
   unpaired_endpoint: 'test/e2e/platform.test.ts',
   forbidden: 'test/e2e/platform.test.ts',
   unknown_id: 'src/api/limits.test.ts',
+  already_ended: 'test/e2e/cancel.test.ts',
   too_many_requests: 'test/e2e/limits.test.ts',
   too_many_streams: 'src/api/streams.test.ts',
   timeout: 'test/conformance/executor.ts',

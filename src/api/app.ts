@@ -7,6 +7,7 @@ import fastify, {
 } from 'fastify';
 import { validatorCompiler, type ZodTypeProvider } from 'fastify-type-provider-zod';
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Duplex } from 'node:stream';
 import type { KeyStore } from '../core/key.ts';
 import { MirrorError } from '../core/errors.ts';
 import type { Feeds } from '../mirror/feed.ts';
@@ -106,10 +107,21 @@ export async function createApp(options: AppOptions): Promise<App> {
     done();
   });
   limits.register(app);
+  // Node calls a connection idle only behind its first request; clients open some in advance.
+  const unused = new Set<Duplex>();
+  app.server.on('connection', (socket) => {
+    unused.add(socket);
+    socket.once('close', () => unused.delete(socket));
+  });
+  for (const event of ['request', 'upgrade'] as const)
+    app.server.on(event, ({ socket }: IncomingMessage) => unused.delete(socket));
   // A connection whose last answer is out while we close would be kept open for its next request, and us with it.
   app.addHook('preClose', (done) => {
     streams.close();
-    const reaper = setInterval(() => app.server.closeIdleConnections(), reapEvery);
+    const reaper = setInterval(() => {
+      app.server.closeIdleConnections();
+      for (const socket of unused) socket.destroy();
+    }, reapEvery);
     app.server.once('close', () => clearInterval(reaper));
     done();
   });

@@ -150,7 +150,7 @@ export function createFeeds({ mirrors, requests, events, hub, shared, beat = 15_
         const page = await events.since(place, whose, pageSize);
         for (const stored of page.events) {
           const event = toEvent(stored);
-          meet(met, stored.mirrorId);
+          if (event.type === 'state') meet(met, event.mirrorId);
           yield* progress.before(event);
           yield { event, place: stored.cursor };
           toldAt = performance.now();

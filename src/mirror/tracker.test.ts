@@ -65,3 +65,56 @@ it('never goes back, never passes the total, and ends exactly at it', () => {
     }),
   );
 });
+
+it('begins where an earlier try was, and does not go behind it', () => {
+  const floor = { layersDone: 1, layersTotal: 2, bytesDone: 1100, bytesTotal: 1510 };
+  const tracker = createTracker(floor);
+  expect(tracker.progress()).toEqual(floor);
+  tracker.see({ type: 'blob', digest: digest(2), state: 'started' });
+  tracker.see({ type: 'sent', bytes: 100 });
+  tracker.expect(tree);
+  expect(tracker.progress()).toEqual(floor);
+  tracker.see({ type: 'blob', digest: digest(1), state: 'skipped' });
+  tracker.see({ type: 'sent', bytes: 300 });
+  expect(tracker.progress()).toEqual({ ...floor, bytesDone: 1300 });
+});
+
+it('moves by whole blobs where the executor counts no bytes', () => {
+  const tracker = createTracker();
+  tracker.expect(tree);
+  const seen = [3, 1, 2].map((n) => {
+    tracker.see({ type: 'blob', digest: digest(n), state: 'started' });
+    const before = tracker.progress();
+    tracker.see({ type: 'blob', digest: digest(n), state: 'done' });
+    const { bytesDone, layersDone } = tracker.progress();
+    return [before.bytesDone, bytesDone, layersDone];
+  });
+  expect(seen).toEqual([
+    [0, 10, 0],
+    [10, 1010, 1],
+    [1010, 1510, 2],
+  ]);
+});
+
+it('tells what becomes of each layer once, when it is known what is one', () => {
+  const tracker = createTracker();
+  const see = (n: number, state: 'started' | 'done' | 'skipped' | 'mounted') =>
+    tracker.see({ type: 'blob', digest: digest(n), state });
+  const told = () => tracker.layers().map(({ digest: of, size, state }) => [of[7], size, state].join(' '));
+  see(1, 'started');
+  see(1, 'started');
+  see(3, 'started');
+  expect(told()).toEqual([]);
+  tracker.expect(tree);
+  see(1, 'done');
+  see(1, 'skipped');
+  expect(told()).toEqual(['1 1000 started', '1 1000 done']);
+  expect(told()).toEqual([]);
+  see(2, 'started');
+  tracker.finish();
+  expect(told()).toEqual(['2 500 started', '2 500 done']);
+  const whole = createTracker();
+  whole.expect(tree);
+  whole.finish();
+  expect(whole.layers().map(({ state }) => state)).toEqual(['skipped', 'skipped']);
+});

@@ -1,4 +1,5 @@
 import { isLoopback, formatReference, type Repository } from '../core/reference.ts';
+import type { Digest } from '../core/digest.ts';
 import { asMirrorError, type ErrorCode, MirrorError, type Side } from '../core/errors.ts';
 import type { Mirror, Phase } from '../core/mirror.ts';
 import type { CopyEvent, Endpoint, Executor } from '../executor/executor.ts';
@@ -21,6 +22,9 @@ export interface Tools {
   /** Seconds that one may stand still. */
   stallLimit: number;
 }
+
+/** Milliseconds that a registry may take to answer when it is asked whether it still does. */
+const answerLimit = 5000;
 
 /** Seconds that reading the target before and after the copy, and the tag, may take. */
 const checkLimit = 300;
@@ -111,14 +115,24 @@ export function createWorker(tools: Tools, superseded: (mirror: Mirror) => Promi
       stallLimit: tools.stallLimit,
     };
     const worked = new Set<Side>();
+    const onTheWay = new Set<Digest>();
     const hear = (event: CopyEvent) => {
-      if (event.type === 'blob') worked.add(event.state === 'started' ? 'source' : 'target');
+      if (event.type === 'blob') {
+        worked.add(event.state === 'started' ? 'source' : 'target');
+        if (event.state === 'started') onTheWay.add(event.digest);
+        else onTheWay.delete(event.digest);
+      }
       listener.event(event);
     };
     try {
       await executor.run(job, hear, AbortSignal.any([to.access.signal, stop.signal]));
     } catch (error) {
-      throw (stop.signal.aborted && (await unsupported)) || (await seenCloser(error, mirror, to, worked));
+      if (stop.signal.aborted) throw (await unsupported) ?? error;
+      const known = asMirrorError(error);
+      // Where both stand still, nothing that Skopeo shows tells which of them began.
+      const stalled =
+        known.code === 'timeout' && !known.side && (await silent(mirror, from, to, [...onTheWay]));
+      throw stalled ? known.at(stalled) : await seenCloser(known, mirror, to, worked);
     }
     await unsupported;
   }
@@ -137,14 +151,33 @@ export function createWorker(tools: Tools, superseded: (mirror: Mirror) => Promi
       listener.note(`Layer ${layer} is foreign: it has URLs of its own and may not be in the registry.`);
   }
 
+  /** The side that does not answer us either, asked for what Skopeo was at. */
+  async function silent(
+    { source, target }: Mirror,
+    from: Entry,
+    to: Entry,
+    [blob]: Digest[],
+  ): Promise<Side | undefined> {
+    const hangs = async (ask: (access: Access) => Promise<unknown>, { access }: Entry) => {
+      const limit = AbortSignal.timeout(Math.min(answerLimit, tools.stallLimit * 1000));
+      await ask({ ...access, signal: AbortSignal.any([access.signal, limit]) }).catch(() => undefined);
+      return limit.aborted;
+    };
+    const reads = async (access: Access) => {
+      if (blob === undefined) return;
+      for await (const _ of await registry.blob(source, blob, access)) return;
+    };
+    if (await hangs(reads, from)) return 'source';
+    return (await hangs((access) => registry.checkPush(target, access), to)) ? 'target' : undefined;
+  }
+
   /** Skopeo keeps to itself what a registry writes beside a status; and it never renews a token. */
   async function seenCloser(
-    caught: unknown,
+    error: MirrorError,
     { target }: Mirror,
     { access }: Entry,
     worked: Set<Side>,
   ): Promise<MirrorError> {
-    const error = asMirrorError(caught);
     if (error.side && worked.has(error.side) && loginRefused.has(error.code))
       return error.with({
         retryable: true,

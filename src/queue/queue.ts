@@ -26,6 +26,13 @@ export interface Queue {
 
 const name = 'mirror';
 
+/** A claimed job as pg-boss hands it out. */
+interface Job {
+  id: string;
+  retryCount: number;
+  data: { mirrorId: string };
+}
+
 /**
  * How long a claim outlives its process: pg-boss's lowest heartbeat is 10 s, and its monitor adds up to as
  * much again. The sole owner of an embedded database does not wait for it (see `requeue`).
@@ -76,12 +83,18 @@ export async function openQueue(
   const workers: string[] = [];
   const waiting = new Map<string, NodeJS.Timeout>();
 
-  /** Gives a claimed job back, to be claimed again after so many milliseconds. */
-  async function postpone(mirrorId: string, pause: number): Promise<void> {
-    await sql`update pgboss.job set state = 'retry', started_on = null,
-      start_after = now() + ${`${Math.round(pause)} milliseconds`}::interval
-      where name = ${name} and singleton_key = ${mirrorId} and state = 'active'`.execute(database.kysely);
-    if (pause > longestTimer || stopping.signal.aborted) return;
+  /**
+   * Gives a claimed job back, to be claimed again after so many milliseconds; one that was claimed anew meanwhile is
+   * another's. What tells claims apart is retry_count: pg-boss adds 1 at a claim only where started_on is set, and
+   * would take a claim that follows at once for this one, and complete it.
+   */
+  async function postpone({ id, retryCount, data: { mirrorId } }: Job, pause: number): Promise<void> {
+    const { numAffectedRows } = await sql`update pgboss.job set state = 'retry', started_on = null,
+      retry_count = retry_count + 1, start_after = now() + ${`${Math.round(pause)} milliseconds`}::interval
+      where name = ${name} and id = ${id}::uuid and state = 'active' and retry_count = ${retryCount}`.execute(
+      database.kysely,
+    );
+    if (!numAffectedRows || pause > longestTimer || stopping.signal.aborted) return;
     // Sooner than the next poll, and true to its length when the clock is set back meanwhile.
     const timer = setTimeout(() => void wake(mirrorId).catch(onError), pause);
     clearTimeout(waiting.get(mirrorId));
@@ -131,10 +144,9 @@ export async function openQueue(
           async ([job]) => {
             try {
               if (!job) return;
-              const { mirrorId } = job.data;
-              const pause = await handler(mirrorId, AbortSignal.any([job.signal, stopping.signal]));
+              const pause = await handler(job.data.mirrorId, AbortSignal.any([job.signal, stopping.signal]));
               // pg-boss then finds nothing to complete.
-              if (pause !== undefined) await postpone(mirrorId, pause);
+              if (pause !== undefined) await postpone(job, pause);
             } finally {
               // A worker that was not notified while it was busy sleeps until its next poll, however long the
               // queue: look for the next job at once.
@@ -155,10 +167,14 @@ export async function openQueue(
   };
 }
 
-/** A claim in an embedded database can only be a dead process's: we hold its lock. Gives those back at once. */
+/**
+ * A claim in an embedded database can only be a dead process's: we hold its lock. Gives those back at once, but for
+ * mirrors that wait: the registry that has asked for it knows nothing of our restart.
+ */
 async function requeue(database: NonNullable<Database['queueDatabase']>): Promise<void> {
   await database.executeSql(
-    `update pgboss.job set state = 'retry', start_after = now(), started_on = null
+    `update pgboss.job set state = 'retry', started_on = null, start_after = greatest(now(),
+       (select wait_until from mirrors where id = singleton_key and state = 'queued'))
      where name = $1 and state in ('active', 'retry')`,
     [name],
   );
