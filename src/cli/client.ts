@@ -3,6 +3,7 @@ import type { Config } from '../config.ts';
 import { type ErrorCode, catalogue, MirrorError, type Side } from '../core/errors.ts';
 import type { Health } from '../wire/health.ts';
 import type { CreatedKey, KeyView } from '../wire/key.ts';
+import { type Brought, readStream } from './stream.ts';
 import type { MirrorAnswer, MirrorList, MirrorView } from '../wire/mirror.ts';
 
 /** Our own API, as the commands use it. Every method throws MirrorError. */
@@ -10,6 +11,10 @@ export interface Client {
   readonly url: string;
   submit(image: string, to: string, dryRun: boolean): Promise<MirrorAnswer>;
   mirror(id: string): Promise<MirrorView>;
+  /** Live events of a mirror from its beginning, or behind one of them, until the stream ends or is cut. */
+  events(id: string, after: string | undefined, signal: AbortSignal): Promise<AsyncIterable<Brought>>;
+  cancel(id: string): Promise<MirrorView>;
+  retry(id: string): Promise<MirrorAnswer>;
   list(query: { limit: string; before?: string; state?: string }): Promise<MirrorList>;
   log(id: string): Promise<string>;
   createKey(name: string, admin: boolean): Promise<CreatedKey>;
@@ -105,17 +110,21 @@ function away(base: string, cause: unknown): MirrorError {
 }
 
 function createClient(base: string, login: Login, stop: AbortSignal): Client {
-  async function call(method: string, path: string, body?: unknown): Promise<Response> {
-    const signal = AbortSignal.any([stop, AbortSignal.timeout(limits.call)]);
-    const answer = await fetch(base + path, {
+  function call(method: string, path: string, body?: unknown): Promise<Response> {
+    return ask(path, {
       method,
-      signal,
-      headers: {
-        ...login,
-        ...(body !== undefined && { 'content-type': 'application/json' }),
-      },
+      signal: AbortSignal.any([stop, AbortSignal.timeout(limits.call)]),
+      headers: body === undefined ? {} : { 'content-type': 'application/json' },
       ...(body !== undefined && { body: JSON.stringify(body) }),
-    }).catch((error: unknown) => {
+    });
+  }
+
+  async function ask(
+    path: string,
+    init: Omit<RequestInit, 'headers'> & { headers: Login },
+  ): Promise<Response> {
+    const headers = { ...login, ...init.headers };
+    const answer = await fetch(base + path, { ...init, headers }).catch((error: unknown) => {
       stop.throwIfAborted();
       throw away(base, error);
     });
@@ -130,6 +139,18 @@ function createClient(base: string, login: Login, stop: AbortSignal): Client {
     url: base,
     submit: (image, to, dryRun) => json('POST', '/v1/mirrors', { image, to, dryRun }),
     mirror: (mirror) => json('GET', `/v1/mirrors/${id(mirror)}`),
+    events: (mirror, after, signal) =>
+      readStream(
+        (cut) =>
+          ask(`/v1/mirrors/${id(mirror)}/events`, {
+            signal: cut,
+            headers: after === undefined ? {} : { 'last-event-id': after },
+          }),
+        AbortSignal.any([stop, signal]),
+        limits.call,
+      ),
+    cancel: (mirror) => json('POST', `/v1/mirrors/${id(mirror)}/cancel`),
+    retry: (mirror) => json('POST', `/v1/mirrors/${id(mirror)}/retry`),
     list: (query) => json('GET', `/v1/mirrors?${new URLSearchParams(query).toString()}`),
     log: async (mirror) => (await call('GET', `/v1alpha1/mirrors/${id(mirror)}/logs`)).text(),
     createKey: (name, admin) => json('POST', '/v1/keys', { name, admin }),
@@ -157,11 +178,14 @@ async function refusal(answer: Response, withoutKey: boolean): Promise<MirrorErr
         'Set DRAY_API_KEY to a key, or TOWER_ACCESS_TOKEN to a token of the Seqera Platform that the service works with (with DRAY_URL: it is sent to no service that is not named), or run this where the service was started: its first key is in .dray/api-key there.',
     });
   const wait = answer.headers.get('retry-after');
-  const known = code !== undefined && Object.hasOwn(catalogue, code) ? (code as ErrorCode) : 'internal';
+  // Not our own words: what stands before a service that stops or starts, or Fastify while it closes.
+  const away = answer.status >= 502 && answer.status <= 504;
+  const untyped = away ? 'refused' : 'internal';
+  const known = code !== undefined && Object.hasOwn(catalogue, code) ? (code as ErrorCode) : untyped;
   return new MirrorError(known, said, {
     ...(side && { side }),
     ...(remedy !== undefined && { remedy }),
     ...(wait !== null && { retryAfter: Number(wait) }),
-    retryable: answer.status === 503 || answer.status === 429,
+    retryable: away || answer.status === 429,
   });
 }

@@ -1,6 +1,7 @@
 import { styleText } from 'node:util';
 import { formatBytes } from '../core/bytes.ts';
-import type { FailureView, MirrorView } from '../wire/mirror.ts';
+import type { LayerEventView } from '../wire/event.ts';
+import type { FailureView, MirrorView, WaitView } from '../wire/mirror.ts';
 
 type Colour = 'red' | 'green' | 'yellow' | 'blue' | 'dim' | 'bold';
 
@@ -71,15 +72,44 @@ export function formatProgress({ layersDone, layersTotal, bytesDone, bytesTotal 
   return `${layersDone}/${layersTotal} layers, ${done}${formatBytes(bytesTotal)}`;
 }
 
+/** `docker.io until 14:05`, or without a host `14:05:03`: in local time, with the day where it is another one. */
+function formatUntil({ until, host }: WaitView): string {
+  const end = new Date(until);
+  const two = (value: number) => String(value).padStart(2, '0');
+  const date = `${end.getFullYear()}-${two(end.getMonth() + 1)}-${two(end.getDate())} `;
+  const time = `${two(end.getHours())}:${two(end.getMinutes())}`;
+  const day = end.toDateString() === new Date().toDateString() ? '' : date;
+  return host === undefined
+    ? `${day}${time}:${two(end.getSeconds())}`
+    : `${host.replace(/^https?:\/\//, '')} until ${day}${time}`;
+}
+
+/** `waiting for docker.io until 14:05`, `next try at 14:05:03`. */
+export function formatWait(wait: WaitView): string {
+  return `${wait.host === undefined ? 'next try at' : 'waiting for'} ${formatUntil(wait)}`;
+}
+
+/** `layer sha256:0123456789ab done, 28.1 MB`. */
+export function formatLayer({
+  digest,
+  state,
+  size,
+}: Pick<LayerEventView, 'digest' | 'state' | 'size'>): string {
+  return `layer ${digest.slice(0, 19)} ${state}, ${formatBytes(size)}`;
+}
+
 const colours: Partial<Record<string, Colour>> = { done: 'green', failed: 'red', cancelled: 'red' };
+
+const waits = (wait: WaitView) => `${wait.host === undefined ? 'until' : 'for'} ${formatUntil(wait)}`;
 
 /** One mirror in full, a fact a line. */
 export function formatMirror(mirror: MirrorView, stream: NodeJS.WriteStream): string {
-  const { state, phase, failure, createdAt, finishedAt } = mirror;
+  const { state, phase, failure, wait, createdAt, finishedAt } = mirror;
   const shown = paint(stream, colours[state] ?? 'blue', phase && state === 'copying' ? phase : state);
   const took = (finishedAt ? Date.parse(finishedAt) : Date.now()) - Date.parse(createdAt);
   const facts = [
     ['state', shown],
+    ...(wait && state === 'queued' ? [['waits', waits(wait)]] : []),
     ['source', mirror.source],
     ['target', mirror.target],
     ['digest', mirror.digest],

@@ -1,7 +1,16 @@
 import type { Progress } from '../core/mirror.ts';
-import type { FailureView } from '../wire/mirror.ts';
+import type { FailureView, WaitView } from '../wire/mirror.ts';
 import type { Context } from './context.ts';
-import { formatDuration, formatFailure, formatProgress, indent, paint, shorten } from './format.ts';
+import {
+  formatDuration,
+  formatFailure,
+  formatProgress,
+  formatWait,
+  indent,
+  paint,
+  shorten,
+} from './format.ts';
+import type { Seen } from './watch.ts';
 
 /** How far one image of a batch is. */
 export interface Row {
@@ -13,6 +22,8 @@ export interface Row {
   id?: string;
   progress?: Progress;
   failure?: FailureView;
+  /** While it is `queued`: when it is tried again. */
+  wait?: WaitView | undefined;
   /** Why nobody watches it any more, though it goes on. */
   note?: string;
   /** performance.now() when it was asked for, and when it ended. */
@@ -93,8 +104,9 @@ function createPlainView({ stdout, stderr }: Context): View {
   return {
     show(row) {
       if (row.note && row.endedAt !== undefined) stderr.write(explain(row, stderr));
-      if (row.state === 'waiting' || last.get(row.image) === row.state) return;
-      last.set(row.image, row.state);
+      const shown = wordOf(row);
+      if (row.state === 'waiting' || last.get(row.image) === shown) return;
+      last.set(row.image, shown);
       stdout.write(`${describe(row, stdout)}\n`);
       if (row.state === 'failed') stderr.write(explain(row, stderr));
     },
@@ -105,7 +117,7 @@ function createPlainView({ stdout, stderr }: Context): View {
 /** `✓ ubuntu → quay.io/library/ubuntu:latest  done  6/6 layers, 28.1 MB  3.2 s`, as wide as the terminal. */
 function describe(row: Row, stream: NodeJS.WriteStream): string {
   const { image, target, state, phase, progress, startedAt, endedAt } = row;
-  const word = words[state] ?? (state === 'copying' ? (phase ?? state) : state);
+  const word = state === 'copying' ? (phase ?? state) : wordOf(row);
   const took = formatDuration((endedAt ?? performance.now()) - startedAt);
   const rest = [word, progress ? formatProgress(progress) : '', state === 'waiting' ? '' : took];
   const facts = rest.filter((part) => part !== '').join('  ');
@@ -114,7 +126,30 @@ function describe(row: Row, stream: NodeJS.WriteStream): string {
   return `${paint(stream, colours[state], marks[state])} ${shorten(name, width)}  ${paint(stream, colours[state], facts)}`;
 }
 
+function wordOf({ state, wait }: Row): string {
+  return state === 'queued' && wait ? formatWait(wait) : (words[state] ?? state);
+}
+
 function explain({ image, failure, note }: Row, stream: NodeJS.WriteStream): string {
   if (note) return `${paint(stream, 'yellow', '!')} ${image}\n${indent(note)}\n`;
   return failure ? `${paint(stream, 'red', '✗')} ${image}\n${indent(formatFailure(failure))}\n` : '';
+}
+
+/** What a mirror changes in its row. */
+export function changeOf({
+  target,
+  state,
+  phase,
+  progress,
+  failure,
+  wait,
+}: Seen & { target?: string }): Partial<Row> {
+  return {
+    ...(target !== undefined && { target }),
+    state,
+    progress,
+    wait,
+    ...(phase && { phase }),
+    ...(failure && state !== 'done' && { failure }),
+  };
 }

@@ -40,6 +40,8 @@ export const mirrorEvent = z
   .meta({ id: 'MirrorEvent' });
 export type MirrorEventView = z.infer<typeof mirrorEvent>;
 
+export type LayerEventView = z.infer<typeof layerEvent>;
+
 /** Digits: more than any place has are a fault of who sent them, and none of the database's. */
 const mirrorPlace = /^[0-9]{1,15}$/;
 const allPlace = /^[0-9]{1,18}-[0-9]{1,15}$/;

@@ -143,6 +143,11 @@ function judge(plan: Plan, n: number, outcome: Outcome): string[] {
   const allowed: Allowed[] = excused
     ? onIt.flatMap(({ entry }) => entry.codes.flatMap((code) => blame(entry, code)))
     : [];
+  // A submit's looks at both sides share its time: what keeps one may leave none for the other.
+  if (excused && outcome.end === 'refused' && outcome.status === 503)
+    allowed.push({ code: 'timeout', side: 'source' }, { code: 'timeout', side: 'target' });
+  for (const { entry } of onIt)
+    for (const code of entry.final ?? []) allowed.push({ code, side: entry.side });
   return checkFailure(
     `${what} (${outcome.end === 'refused' ? `submit: ${outcome.status}` : `${outcome.attempts} tries`})`,
     outcome.failure,
