@@ -4,13 +4,14 @@ import { type Database, poolOptions } from './open.ts';
 import type { Schema } from './schema.ts';
 
 /** Opens a pool on PostgreSQL (14 or later). */
-export function openPg(url: string): Database {
+export function openPg(url: string, options: Partial<typeof poolOptions> = {}): Database {
   const pool = new pg.Pool({
     connectionString: url,
     max: 10,
     application_name: 'dray',
     // A request must be answered (503) while the server is away, and not hang.
     ...poolOptions,
+    ...options,
     types: {
       // int8 comes as a string by default; our byte counts fit a double.
       getTypeParser: (oid, format): unknown =>
