@@ -20,6 +20,8 @@ export function openPg(url: string, options: Partial<typeof poolOptions> = {}): 
   });
   // An idle connection that the server drops is replaced by the next query; without a listener it would end the process.
   pool.on('error', () => undefined);
+  // The pool listens to idle ones only. Whoever uses one hears of its end from the statement that fails.
+  pool.on('connect', (client) => client.on('error', () => undefined));
   const kysely = new Kysely<Schema>({ dialect: new PostgresDialect({ pool }) });
   return { kysely, url, close: () => kysely.destroy() };
 }
