@@ -48,7 +48,8 @@ export function createRegistryClient(
   return createRegistry({
     ...{ hosts, proxy, policy },
     onAnswer: ({ registry, credential }, status, headers) => {
-      const budget = readBudget(headers, Date.now());
+      // What asks for a login was asked without one: what it tells is of another's budget.
+      const budget = status === 401 ? undefined : readBudget(headers, Date.now());
       const retryAfter = parseRetryAfter(String(headers['retry-after'] ?? ''));
       const refused = status === 429 && { ...(retryAfter !== undefined && { retryAfter }) };
       pacer?.observe(registry, credential, { ...(budget && { budget }), ...(refused && { refused }) });

@@ -126,7 +126,6 @@ describe('classifyFailure', () => {
     const error = throttledBy({ host: 'registry-1.docker.io', retryAfter: 9 }, hub);
     expect(error).toMatchObject({ code: 'rate_limited', side: 'source', retryAfter: 9 });
     expect(throttledBy({ host: T }, hub)).toMatchObject({ side: 'target', retryAfter: undefined });
-    expect(throttledBy({ host: 'store.example' }, hub).side).toBeUndefined();
   });
 
   it.each(['denied', 'x/certificate-manager', 'team/timeout', 'unauthorized/401', 'not-found/404'])(
@@ -181,5 +180,17 @@ describe('what the guard has refused', () => {
     );
     expect(error).toMatchObject({ code: 'protocol', side: 'source' });
     expect(error.message).toContain('plain HTTP at 127.0.0.1:6379;');
+  });
+});
+
+describe('a registry that throttles', () => {
+  it.each([
+    [{ host: '127.0.0.1:5001' }, 'source'],
+    [{ host: '127.0.0.1:5002', pushes: true }, 'target'],
+    [{ host: 'auth.example.com', pushes: true }, 'target'],
+    [{ host: 'auth.example.com' }, 'source'],
+    [{ host: 'cdn.example.com', retryAfter: 7 }, 'source'],
+  ])('is on a side, also when %o is a host of another name', (throttle, side) => {
+    expect(throttledBy(throttle, job())).toMatchObject({ code: 'rate_limited', side });
   });
 });

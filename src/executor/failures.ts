@@ -142,12 +142,15 @@ function mentioned(text: string, { source, target }: CopyJob): Side | undefined 
   return has(source) ? 'source' : 'target';
 }
 
-/** Names the wait that a registry asks for. */
-export function throttledBy({ host, retryAfter }: Throttle, job: CopyJob): MirrorError {
+/**
+ * Names the wait that a registry asks for. Token servers, and the hosts that blobs are read from, may have names of their
+ * own: nothing is read from a target, so who does not ask for a token to push with is at the source.
+ */
+export function throttledBy({ host, pushes, retryAfter }: Throttle, job: CopyJob): MirrorError {
   const wait = retryAfter === undefined ? '' : ` and asks to wait for ${retryAfter} s`;
-  const side = mentioned(host, job);
+  const side = mentioned(host, job) ?? (pushes ? 'target' : 'source');
   return new MirrorError('rate_limited', `${host} answered 429${wait}, when copying: too many requests.`, {
-    ...(side && { side }),
+    side,
     ...(retryAfter !== undefined && { retryAfter }),
   });
 }

@@ -101,6 +101,10 @@ describe('createOutputReader', () => {
     expect(events).toEqual([
       { type: 'log', line: 'Too many requests to http://127.0.0.1:5001/v2/app/manifests/x' },
     ]);
+    const token = (actions: string) =>
+      told('', '2.000000', `https://auth.io/token?scope=repository%3Aapp%3A${actions}&service=r`).throttle;
+    expect(token('pull%2Cpush')).toEqual({ host: 'auth.io', pushes: true });
+    expect(token('pull')).toEqual({ host: 'auth.io' });
     // The wait is cut to a minute, the header is not.
     expect(told('3600', '60.000000').throttle?.retryAfter).toBe(3600);
     const later = new Date(Date.now() + 600_000).toUTCString();

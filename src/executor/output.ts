@@ -17,7 +17,7 @@ const convert = /^Manifest list must be converted/;
 // Both are for debugging only, in Skopeo 1.9.3 and in 1.22. The header is told in full, the wait is cut to a minute.
 const retryAfterHeader = /^Detected 'Retry-After' header "(.*)"$/;
 const throttling =
-  /^(Too many requests to https?:\/\/(?:[^/\s@]*@)?([^/\s?]+)\S*): sleeping for ([0-9.]+) seconds/;
+  /^(Too many requests to https?:\/\/(?:[^/\s@]*@)?([^/\s?]+)(\S*)): sleeping for ([0-9.]+) seconds/;
 
 // Blobs are moved side by side, and everything else one after another: the last of these is what it waits for.
 const request = /^(?:GET|HEAD|POST|PUT|PATCH) https?:\/\/(?:[^/\s@]*@)?([^/\s?]+)(\S*)$/;
@@ -29,6 +29,8 @@ const longestWait = 60;
 export interface Throttle {
   /** `host[:port]` that was asked; Docker Hub's is `registry-1.docker.io`. */
   host: string;
+  /** It was a token to push with that was asked for; of a token server, the host alone may tell no side. */
+  pushes?: boolean;
   /** Seconds that the registry named; Skopeo makes up waits of its own where it named none. */
   retryAfter?: number;
 }
@@ -70,9 +72,13 @@ export function createOutputReader(): OutputReader {
       const [, asked, path = ''] = request.exec(message) ?? [];
       if (asked !== undefined) awaited = path.includes('/blobs/') ? undefined : asked;
       header = retryAfterHeader.exec(message)?.[1] ?? header;
-      const [, told, host, wait] = throttling.exec(message) ?? [];
+      const [, told, host, where = '', wait] = throttling.exec(message) ?? [];
       if (told !== undefined && host !== undefined) {
-        throttle ??= { host, ...namedWait(Number(wait)) };
+        throttle ??= {
+          host,
+          ...(/[?&]scope=[^&]*push/.test(where) && { pushes: true }),
+          ...namedWait(Number(wait)),
+        };
         return [say(told)];
       }
       const mount = mounting.exec(message)?.[1];
