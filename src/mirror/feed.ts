@@ -78,7 +78,7 @@ const metLimit = 10_000;
 export function createFeeds({ mirrors, requests, events, hub, shared, beat = 15_000 }: FeedOptions): Feeds {
   // Many watch one mirror, and are woken by the same poke.
   const looks = createMemo<Mirror | undefined>(1000);
-  const pages = createMemo<StoredEvent[]>(1000);
+  const pages = createMemo<StoredEvent[]>(100);
   const most = shared ? Math.min(lookEvery, beat) : beat;
 
   async function* ofMirror(
