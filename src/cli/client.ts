@@ -13,6 +13,8 @@ export interface Client {
   mirror(id: string): Promise<MirrorView>;
   /** Live events of a mirror from its beginning, or behind one of them, until the stream ends or is cut. */
   events(id: string, after: string | undefined, signal: AbortSignal): Promise<AsyncIterable<Brought>>;
+  cancel(id: string): Promise<MirrorView>;
+  retry(id: string): Promise<MirrorAnswer>;
   list(query: { limit: string; before?: string; state?: string }): Promise<MirrorList>;
   log(id: string): Promise<string>;
   createKey(name: string, admin: boolean): Promise<CreatedKey>;
@@ -147,6 +149,8 @@ function createClient(base: string, login: Login, stop: AbortSignal): Client {
         AbortSignal.any([stop, signal]),
         limits.call,
       ),
+    cancel: (mirror) => json('POST', `/v1/mirrors/${id(mirror)}/cancel`),
+    retry: (mirror) => json('POST', `/v1/mirrors/${id(mirror)}/retry`),
     list: (query) => json('GET', `/v1/mirrors?${new URLSearchParams(query).toString()}`),
     log: async (mirror) => (await call('GET', `/v1alpha1/mirrors/${id(mirror)}/logs`)).text(),
     createKey: (name, admin) => json('POST', '/v1/keys', { name, admin }),

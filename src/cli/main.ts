@@ -2,11 +2,13 @@ import { Command, CommanderError } from 'commander';
 import { ConfigError, loadConfig } from '../config.ts';
 import { asMirrorError, MirrorError } from '../core/errors.ts';
 import { readVersion } from '../version.ts';
+import { cancelCommand } from './commands/cancel.ts';
 import { doctorCommand } from './commands/doctor.ts';
 import { keysCommand } from './commands/keys.ts';
 import { listCommand } from './commands/list.ts';
 import { logsCommand } from './commands/logs.ts';
 import { mirrorCommand } from './commands/mirror.ts';
+import { retryCommand } from './commands/retry.ts';
 import { serveCommand } from './commands/serve.ts';
 import { statusCommand } from './commands/status.ts';
 import { type Context, exitStatus, type ExitStatus } from './context.ts';
@@ -18,6 +20,8 @@ const commands = [
   statusCommand,
   listCommand,
   logsCommand,
+  cancelCommand,
+  retryCommand,
   doctorCommand,
   keysCommand,
   serveCommand,

@@ -39,7 +39,10 @@ export const catalogue = {
   },
   forbidden: { retryable: false, remedy: "Ask an administrator, or use an administrator's key." },
   unknown_id: { retryable: false, remedy: 'Check the id.' },
-  already_ended: { retryable: false, remedy: 'Nothing is left to be stopped.' },
+  already_ended: {
+    retryable: false,
+    remedy: 'There is nothing left to cancel; `dray retry` asks for it again.',
+  },
   too_many_requests: {
     retryable: true,
     remedy: 'Ask less often, or have an administrator raise `limits` in dray.yaml.',

@@ -1,6 +1,7 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { startPostgres, type TestPostgres } from '../../test/fixtures/postgres.ts';
 import { loadConfig } from '../config.ts';
@@ -8,6 +9,7 @@ import { MirrorError } from '../core/errors.ts';
 import { type Mirror, noProgress } from '../core/mirror.ts';
 import { createMirrorStore, type MirrorStore } from './mirrors.ts';
 import { type Database, openDatabase } from './open.ts';
+import { createRequestStore } from './requests.ts';
 
 describe.each(['embedded', 'PostgreSQL'])('the records of mirrors, %s', (kind) => {
   let folder: string;
@@ -91,14 +93,46 @@ describe.each(['embedded', 'PostgreSQL'])('the records of mirrors, %s', (kind) =
     const { id } = await created();
     const lost = await claimed(id);
     const current = await claimed(id);
-    expect(current.mirror).toMatchObject({ state: 'copying', attempts: 2 });
+    expect(current.mirror).toMatchObject({ state: 'copying', attempts: 1 });
     expect(await store.settle(lost, 'queued', { at })).toBe(false);
-    await store.progress(lost, 'copying', { ...noProgress, bytesDone: 99 });
+    expect(await store.progress(lost, 'copying', { ...noProgress, bytesDone: 99 })).toBe(false);
     expect((await store.get(id))?.progress.bytesDone).toBe(0);
+    await store.appendLog(lost, 'a');
+    await store.appendLog(current, 'b');
+    expect(await store.log(id)).toBe('b');
     expect(await store.settle(current, 'done', { at, exitCode: 0 })).toBe(true);
     expect(await store.settle(current, 'failed', { at })).toBe(false);
     expect(await store.get(id)).toMatchObject({ state: 'done', exitCode: 0, finishedAt: at });
     expect(await store.claim(id, at)).toBeUndefined();
+  });
+
+  it('knows at a cancellation of who joins in the same instant, or tells them', async () => {
+    const failure = new MirrorError('cancelled', 'x').toFailure();
+    const requests = createRequestStore(database.kysely);
+    const ask = (mirrorId: string, tenant: string) => {
+      const { digest, createdAt } = mirror();
+      const about = { image: 'a', target: 'b', digest, cached: false, dryRun: false, createdAt };
+      return requests.add({ id: `r-${mirrorId}-${tenant}`, mirrorId, tenant, ...about });
+    };
+    const { id } = await created();
+    expect(await ask(id, 'key:a')).toBe(true);
+    let joined: Promise<boolean> | undefined;
+    const unqueue = async () => {
+      joined = ask(id, 'key:b');
+      // As long as this transaction is open the other can't go on.
+      expect(await Promise.race([joined, sleep(200, 'waits')])).toBe('waits');
+    };
+    expect(await store.cancel(id, { failure, at, tenant: 'key:a', unqueue })).toBe('cancelled');
+    expect(await joined).toBe(false);
+    expect(await requests.asked(id, 'key:b')).toBe(false);
+    expect(await store.get(id)).toMatchObject({ state: 'cancelled', failure: { code: 'cancelled' } });
+
+    const other = await created();
+    expect(await ask(other.id, 'key:b')).toBe(true);
+    const alone = { failure, at, tenant: 'key:a', unqueue: nothing };
+    expect(await store.cancel(other.id, alone)).toBe('shared');
+    expect(await store.cancel(other.id, { failure, at, unqueue: nothing })).toBe('cancelled');
+    expect(await store.cancel(other.id, alone)).toBe('ended');
   });
 
   it('does not count a try that was stopped', async () => {
@@ -106,6 +140,11 @@ describe.each(['embedded', 'PostgreSQL'])('the records of mirrors, %s', (kind) =
     await store.settle(await claimed(id), 'queued', { at, uncounted: true });
     expect(await store.get(id)).toMatchObject({ state: 'queued', attempts: 0 });
     expect((await claimed(id)).mirror.attempts).toBe(1);
+    // Its process has died: whoever claims it goes on with the same try.
+    const next = await claimed(id);
+    expect(next.mirror.attempts).toBe(1);
+    await store.settle(next, 'queued', { at });
+    expect((await claimed(id)).mirror.attempts).toBe(2);
   });
 
   it('lists the newest first, page by page', async () => {

@@ -10,6 +10,7 @@ import {
   type Wait,
 } from '../core/mirror.ts';
 import type { Reference } from '../core/reference.ts';
+import { type Cancellation, cancelMirror } from './cancel.ts';
 import { guarded } from './errors.ts';
 import { type LayerChange, noteLayers, noteState } from './events.ts';
 import { fromRow, mirrorColumns, newRow, toMirror } from './mirror-row.ts';
@@ -174,7 +175,8 @@ export function createMirrorStore(kysely: Kysely<Schema>, changed: (id: string) 
       ),
 
     /**
-     * Claims a mirror that is under way for one try; a claim by somebody who is gone ends with that.
+     * Claims a mirror that is under way for one try; a claim by somebody who is gone ends with that, and its try, which
+     * was stopped and has not failed, does not count.
      * @returns undefined when it has ended.
      */
     claim: (id: string, at: Date): Promise<Claim | undefined> =>
@@ -189,7 +191,7 @@ export function createMirrorStore(kysely: Kysely<Schema>, changed: (id: string) 
                 failure: null,
                 wait_until: null,
                 wait_host: null,
-                attempts: sql<number>`attempts + 1`,
+                attempts: sql<number>`case when state = 'copying' then attempts else attempts + 1 end`,
                 claims: sql<number>`claims + 1`,
                 started_at: sql<Date>`coalesce(started_at, ${at})`,
               })
@@ -239,40 +241,8 @@ export function createMirrorStore(kysely: Kysely<Schema>, changed: (id: string) 
         return settled !== undefined;
       }),
 
-    /** Ends a mirror that is under way, whoever works on it, and runs `unqueue` in the same transaction; false when it had ended. */
-    cancel: (
-      id: string,
-      failure: Failure,
-      at: Date,
-      unqueue: (transaction: Kysely<Schema>) => Promise<void>,
-    ) =>
-      changing(id, () =>
-        kysely.transaction().execute(async (transaction) => {
-          const cancelled = await transaction
-            .with('changed', (db) =>
-              db
-                .updateTable('mirrors')
-                .set({
-                  state: 'cancelled',
-                  phase: null,
-                  failure: JSON.stringify(failure),
-                  wait_until: null,
-                  wait_host: null,
-                  finished_at: at,
-                  grant_sealed: null,
-                })
-                .where('id', '=', id)
-                .where('state', 'in', ['queued', 'copying'])
-                .returning(mirrorColumns),
-            )
-            .with('noted', noteState)
-            .selectFrom('changed')
-            .select('id')
-            .executeTakeFirst();
-          if (cancelled) await unqueue(transaction);
-          return cancelled !== undefined;
-        }),
-      ),
+    cancel: (id: string, cancellation: Cancellation) =>
+      changing(id, () => cancelMirror(kysely, id, cancellation)),
 
     /**
      * Writes how far a claim is, and what became of layers; writes nothing and returns false when it is another's by
@@ -308,12 +278,14 @@ export function createMirrorStore(kysely: Kysely<Schema>, changed: (id: string) 
         return written !== undefined;
       }),
 
-    appendLog: (id: string, text: string) =>
+    /** Changes nothing when the claim is another's by now. */
+    appendLog: ({ mirror, number }: Claim, text: string) =>
       guarded(async () => {
         await kysely
           .updateTable('mirrors')
           .set({ log: sql`log || ${text}` })
-          .where('id', '=', id)
+          .where('id', '=', mirror.id)
+          .where('claims', '=', number)
           .execute();
       }),
 

@@ -34,23 +34,38 @@ export function createRequestStore(
   changed: (mirrorId: string) => void = () => undefined,
 ) {
   // One JSON parameter for the whole batch: the statement stays the same, whatever its size.
-  const inserts = createBatcher<StoredRequest>(
+  const inserts = createBatcher<StoredRequest, Set<string>>(
     (requests) =>
       guarded(async () => {
-        await sql`insert into requests (id, mirror_id, tenant, image, target, digest, cached, dry_run, created_at)
-          select id, "mirrorId", tenant, image, target, digest, cached, "dryRun", "createdAt"
-          from json_to_recordset(${JSON.stringify(requests)}::json) as new
-            (id text, "mirrorId" text, tenant text, image text, target text, digest text, cached boolean, "dryRun" boolean,
-             "createdAt" timestamptz)
-          on conflict do nothing`.execute(kysely);
+        // The lock waits for a cancellation that is under way, and keeps the next one out until the rows can be seen.
+        const { rows } = await sql<{ id: string }>`with new as (
+            select * from json_to_recordset(${JSON.stringify(requests)}::json) as new
+              (id text, "mirrorId" text, tenant text, image text, target text, digest text, cached boolean,
+               "dryRun" boolean, "createdAt" timestamptz)),
+          held as materialized (
+            select id, state from mirrors where id in (select "mirrorId" from new where not cached)
+            order by id for key share),
+          added as (
+            insert into requests (id, mirror_id, tenant, image, target, digest, cached, dry_run, created_at)
+            select id, "mirrorId", tenant, image, target, digest, cached, "dryRun", "createdAt" from new
+            where "mirrorId" is null or "mirrorId" not in (select id from held where state = 'cancelled')
+            on conflict do nothing)
+          select id from held where state = 'cancelled'`.execute(kysely);
         for (const { mirrorId } of requests) if (mirrorId !== undefined) changed(mirrorId);
+        return new Set(rows.map(({ id }) => id));
       }),
     batchLimit,
   );
 
   return {
-    /** Resolves when the row is durable, also when it is added again; rows of simultaneous requests are written together. */
-    add: (request: StoredRequest): Promise<void> => inserts.add(request),
+    /**
+     * Resolves when the row is durable, also when it is added again; rows of simultaneous requests are written together.
+     * @returns false, and nothing is written, when the mirror that the request waits for has been cancelled.
+     */
+    add: async (request: StoredRequest): Promise<boolean> => {
+      const cancelled = await inserts.add(request);
+      return request.cached || request.mirrorId === undefined || !cancelled.has(request.mirrorId);
+    },
 
     get: (id: string): Promise<StoredRequest | undefined> =>
       guarded(async () => {
@@ -85,19 +100,6 @@ export function createRequestStore(
           .where('mirrors.tenant', '!=', tenant)
           .execute();
         return rows.map(({ id }) => id);
-      }),
-
-    /** Whether another tenant than this one has asked for this mirror. */
-    askedByOthers: (mirrorId: string, tenant: string): Promise<boolean> =>
-      guarded(async () => {
-        const row = await kysely
-          .selectFrom('requests')
-          .select('id')
-          .where('mirror_id', '=', mirrorId)
-          .where('tenant', '!=', tenant)
-          .limit(1)
-          .executeTakeFirst();
-        return row !== undefined;
       }),
 
     /** Whether this tenant has asked for this mirror. */

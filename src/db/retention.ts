@@ -82,14 +82,17 @@ export function createRetentionStore(kysely: Kysely<Schema>) {
         return next;
       }),
 
-    /** Removes records of requests, but not of those whose mirror is under way. @returns whether there may be more. */
+    /**
+     * Removes records of requests, but not of those whose mirror is under way or has ended since: somebody may have
+     * waited for it all the time. @returns whether there may be more.
+     */
     removeRequests: (before: Date, limit: number): Promise<boolean | undefined> =>
       alone(async (transaction) => {
         // Their ids begin with the time: this reads one end of an index.
         const end = before.getTime().toString(16);
         const { numAffectedRows = 0n } = await sql`delete from requests where id in (
           select id from requests where id < ${end} and not exists (select from mirrors
-            where mirrors.id = requests.mirror_id and mirrors.state in ('queued', 'copying'))
+            where mirrors.id = requests.mirror_id and coalesce(mirrors.finished_at, 'infinity') >= ${before})
           order by id limit ${limit})`.execute(transaction);
         return Number(numAffectedRows) === limit;
       }),

@@ -27,6 +27,12 @@ const putting = `writing manifest: uploading manifest ${digest} to ${T}/app: `;
 // What the faults of test/vectors/skopeo leave out, as Skopeo 1.9.3 said it in November 2026.
 const rest: [how: string, said: string, code: string, side?: 'source' | 'target'][] = [
   [
+    'target: 504 of an upload',
+    'writing blob: uploading layer chunked: received unexpected HTTP status: 504 Gateway Timeout',
+    'registry_unavailable',
+    'target',
+  ],
+  [
     'source: accepts and never speaks',
     `${opening}pinging container registry ${S}: Get "https://${S}/v2/": net/http: TLS handshake timeout`,
     'timeout',

@@ -44,8 +44,12 @@ const causes: [Sign, ErrorCode][] = [
     /connection reset|broken pipe|closed network connection|unexpected EOF|: EOF|server closed|stream error/i,
     'reset',
   ],
-  [/timeout|deadline exceeded|no route to host|network is unreachable/i, 'timeout'],
-  [/\b50[0-9]\b|internal server error|service unavailable|bad gateway/i, 'registry_unavailable'],
+  // 504 is an answer: "Gateway Timeout".
+  [/(?<!gateway )timeout|deadline exceeded|no route to host|network is unreachable/i, 'timeout'],
+  [
+    /\b50[0-9]\b|internal server error|service unavailable|bad gateway|gateway timeout/i,
+    'registry_unavailable',
+  ],
   [
     /unsupported schema version|received a manifest list instead|cannot unmarshal|Unknown media type/i,
     'unsupported_manifest',

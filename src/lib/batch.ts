@@ -1,12 +1,12 @@
 /**
  * Group commit: items that arrive while a flush is under way go together in the next one. Each `add` settles
- * with the flush that took its item.
+ * with the flush that took its item, and with what that gave.
  */
-export function createBatcher<T>(
-  flush: (items: T[]) => Promise<void>,
+export function createBatcher<T, R = void>(
+  flush: (items: T[]) => Promise<R>,
   limit: number,
-): { add(item: T): Promise<void> } {
-  let waiting: { item: T; resolve: () => void; reject: (reason: unknown) => void }[] = [];
+): { add(item: T): Promise<R> } {
+  let waiting: { item: T; resolve: (result: R) => void; reject: (reason: unknown) => void }[] = [];
   let running = false;
 
   async function run(): Promise<void> {
@@ -17,8 +17,8 @@ export function createBatcher<T>(
       const batch = waiting.slice(0, limit);
       waiting = waiting.slice(limit);
       try {
-        await flush(batch.map(({ item }) => item));
-        for (const { resolve } of batch) resolve();
+        const result = await flush(batch.map(({ item }) => item));
+        for (const { resolve } of batch) resolve(result);
       } catch (error) {
         for (const { reject } of batch) reject(error);
       }

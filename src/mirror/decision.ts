@@ -27,6 +27,11 @@ export interface Submission {
   dryRun: boolean;
 }
 
+/** What has been asked for before, to be asked for again. */
+export interface Repetition {
+  route: Route;
+}
+
 /** What was found out, or started, for one route. */
 export interface Decision {
   target: string;
@@ -46,7 +51,7 @@ interface Matter {
 }
 
 /** Finds out, or starts, what a submission asks for. @throws MirrorError. */
-export type Decide = (submission: Submission, caller: Caller, deadline: number) => Promise<Decision>;
+export type Decide = (wanted: Submission | Repetition, caller: Caller, deadline: number) => Promise<Decision>;
 
 export interface DeciderOptions {
   mirrors: MirrorStore;
@@ -86,17 +91,27 @@ export function createDecider(options: DeciderOptions): Decide {
   const targets = createKeyedMutex();
 
   /** One decision for all who ask for the same thing, with the same logins, at the same time. */
-  async function decide(submission: Submission, caller: Caller, deadline: number): Promise<Decision> {
-    const { image, repository, dryRun } = submission;
+  async function decide(
+    wanted: Submission | Repetition,
+    caller: Caller,
+    deadline: number,
+  ): Promise<Decision> {
+    const again = 'route' in wanted;
+    const dryRun = !again && wanted.dryRun;
+    const what = again
+      ? [formatReference(wanted.route.source), formatReference(wanted.route.target), 'again']
+      : [wanted.image, wanted.repository];
     // What launched a run may be what logs it in.
-    const key = [poolOf(caller.tenant), image, repository, caller.grant?.workflowId ?? ''].join('\n');
+    const key = [poolOf(caller.tenant), ...what, caller.grant?.workflowId ?? ''].join('\n');
+    // Many who ask for the same thing need it read once.
+    const read = () => (again ? wanted.route : routeOf(wanted.image, wanted.repository));
     const known = present.get(key);
     if (known && performance.now() - known.at < freshness * 1000) return known;
     present.delete(key);
-    if (dryRun) return consider({ route: routeOf(image, repository), caller, dryRun }, deadline);
+    if (dryRun) return consider({ route: read(), caller, dryRun }, deadline);
     let decision = underWay.get(key);
     if (!decision) {
-      const route = routeOf(image, repository);
+      const route = read();
       decision = consider({ route, caller, dryRun }, deadline);
       underWay.set(key, decision);
       const done = () => void underWay.delete(key);

@@ -38,6 +38,8 @@ export interface Seen {
 interface State {
   /** performance.now(): a clock that is set must not change how long we wait. */
   until: number;
+  /** It named no time: this one is our own guess, and gives way to one that it names. */
+  guessed?: boolean;
   pauses: number;
   /** Closed since nothing was left of the budget: it is open as soon as something is. */
   spent?: boolean;
@@ -45,7 +47,7 @@ interface State {
   limit?: number;
 }
 
-/** More registries and logins than are in use at once; the oldest go first. */
+/** More registries and logins than are in use at once; those that were not used for the longest time go first. */
 const laneLimit = 10_000;
 /** Seconds: whoever names a later time is looked at again meanwhile. */
 const longestNamed = 86_400;
@@ -55,26 +57,30 @@ export function createPacer({ firstPause, longestPause }: PacingSettings): Pacer
 
   function find(registry: string, credential: Credential | undefined): State {
     const key = fingerprint(credential, registry);
-    let state = states.get(key);
-    if (!state) {
-      state = { until: 0, pauses: 0 };
-      states.set(key, state);
-      if (states.size > laneLimit) states.delete(states.keys().next().value as string);
-    }
+    const state = states.get(key) ?? { until: 0, pauses: 0 };
+    states.delete(key);
+    states.set(key, state);
+    if (states.size > laneLimit) states.delete(states.keys().next().value as string);
     return state;
   }
 
-  /** @param seconds what the registry named; absent: a growing pause. */
-  function close(state: State, seconds: number | undefined): void {
+  /**
+   * @param seconds what the registry named; absent: a growing pause. So is "now", or a time that is over: who is refused
+   * again at once would ask without an end, and no try would count.
+   */
+  function close(state: State, seconds = 0): void {
     const now = performance.now();
-    if (seconds !== undefined) {
-      state.until = Math.max(state.until, now + Math.min(seconds, longestNamed) * 1000);
+    if (seconds > 0) {
+      const named = now + Math.min(seconds, longestNamed) * 1000;
+      state.until = state.guessed ? named : Math.max(state.until, named);
+      state.guessed = false;
       return;
     }
     // Of many who are refused at once, the first has said it.
     if (state.until > now) return;
     const pause = Math.min(longestPause, firstPause * 2 ** Math.min(state.pauses++, 30));
     state.until = now + pause * (1 + Math.random() / 10) * 1000;
+    state.guessed = true;
   }
 
   const left = ({ until }: State) => Math.ceil(Math.max(0, until - performance.now()) / 1000);
@@ -85,8 +91,11 @@ export function createPacer({ firstPause, longestPause }: PacingSettings): Pacer
       const state = find(registry, credential);
       if (budget?.remaining !== undefined) state.remaining = budget.remaining;
       if (budget?.limit !== undefined) state.limit = budget.limit;
-      if (refused) close(state, refused.retryAfter ?? budget?.reset);
-      else if (budget?.remaining === 0) {
+      if (refused) {
+        close(state, refused.retryAfter ?? budget?.reset);
+        // What was on its way before must not open it again.
+        state.spent = false;
+      } else if (budget?.remaining === 0) {
         close(state, budget.reset);
         state.spent = true;
       } else if (state.spent) {

@@ -36,6 +36,7 @@ export function createReport(claim: Claim, store: MirrorStore, { onLost, onError
   let logged = 0;
   let writing: Promise<void> = Promise.resolve();
   let timer: NodeJS.Timeout | undefined;
+  let closed = false;
 
   async function write(): Promise<void> {
     timer = undefined;
@@ -44,10 +45,12 @@ export function createReport(claim: Claim, store: MirrorStore, { onLost, onError
     layers.push(...tracker.layers());
     if (!(await store.progress(claim, phase, tracker.progress(), layers))) onLost();
     layers = [];
-    if (text) await store.appendLog(mirror.id, text);
+    if (text) await store.appendLog(claim, text);
   }
 
   function soon(): void {
+    // Reading the source's manifests may outlive its copy.
+    if (closed) return;
     timer ??= setTimeout(() => {
       // A lost line of progress is no reason to stop a copy.
       writing = writing.then(write).catch(onError);
@@ -83,6 +86,7 @@ export function createReport(claim: Claim, store: MirrorStore, { onLost, onError
       soon();
     },
     async close(complete) {
+      closed = true;
       clearInterval(pulse);
       clearTimeout(timer);
       if (complete) tracker.finish();

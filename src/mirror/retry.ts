@@ -49,7 +49,8 @@ export async function untilDeadline<T>(deadline: number, attempt: () => Promise<
       return await attempt();
     } catch (caught) {
       const error = asMirrorError(caught);
-      const wait = error.retryAfter !== undefined ? error.retryAfter * 1000 : pause * (0.5 + Math.random());
+      // A pause of nothing is asked for too, as by a Retry-After with a date that is over.
+      const wait = error.retryAfter ? error.retryAfter * 1000 : pause * (0.5 + Math.random());
       if (!error.retryable || error.code === 'internal' || performance.now() + wait >= deadline) throw error;
       await sleep(wait);
     }

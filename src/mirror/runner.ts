@@ -97,9 +97,10 @@ export function createRunner(options: RunnerOptions): Runner {
     } catch (caught) {
       failure = advise(asMirrorError(caught), mirror, grant && somebodysPlace);
       if (failure.code === 'internal') options.onError(caught);
-      report.note(
-        shutdown.aborted ? 'Stopped: the service ends. It goes on.' : `${failure.code}: ${failure.message}`,
-      );
+      const stopped = shutdown.aborted
+        ? 'Stopped: the service ends. It goes on.'
+        : stop.signal.aborted && 'Stopped: it was cancelled, or another process has taken it over.';
+      report.note(stopped || `${failure.code}: ${failure.message}`);
     }
     await report.close(!failure);
     const outcome = { at: new Date(), ...(report.exitCode !== undefined && { exitCode: report.exitCode }) };
@@ -110,8 +111,7 @@ export function createRunner(options: RunnerOptions): Runner {
     if (stop.signal.aborted) return undefined;
     // Nothing has failed, and whoever claims it next goes on.
     if (shutdown.aborted) {
-      await mirrors.settle(claim, 'queued', { ...outcome, uncounted: true });
-      return 0;
+      return (await mirrors.settle(claim, 'queued', { ...outcome, uncounted: true })) ? 0 : undefined;
     }
     const next = nextTry(mirror, failure, grant, report.gotFurther());
     const wait = next && waitOf(next.pause, next.host);
@@ -121,7 +121,9 @@ export function createRunner(options: RunnerOptions): Runner {
       ...(wait && { wait }),
       ...(next?.uncounted && { uncounted: true }),
     });
-    if (settled) options.onOutcome(mirror, { failure, ...(wait && { wait }) });
+    // Whoever has claimed or ended it meanwhile says when it comes again.
+    if (!settled) return undefined;
+    options.onOutcome(mirror, { failure, ...(wait && { wait }) });
     return next?.pause;
   }
 
@@ -136,11 +138,14 @@ export function createRunner(options: RunnerOptions): Runner {
     const age = Date.now() - createdAt.getTime();
     if (code === 'platform_unavailable' && age < platformPatience)
       return { pause: platformPause, uncounted: true, ...(grant && { host: grant.endpoint }) };
-    if (code === 'rate_limited' && retryAfter !== undefined && side) {
-      if (age + retryAfter * 1000 > options.patience * 1000) return undefined;
-      const { registry } = side === 'source' ? source : target;
+    if (code === 'rate_limited') {
+      // A cloud's own API names no time: as long again as it has waited already.
+      const seconds = Math.max(1, retryAfter ?? Math.min(age / 1000, retry.longestPause));
+      if (age + seconds * 1000 > options.patience * 1000) return undefined;
+      const host = side && { source, target }[side].registry;
       // Not all who wait for it at the same instant.
-      return { pause: retryAfter * 1000 * (1 + Math.random() / 50), uncounted: true, host: registry };
+      const pause = seconds * 1000 * (1 + Math.random() / 50);
+      return { pause, uncounted: true, ...(host !== undefined && { host }) };
     }
     // Slow going, such as with tokens that end in the middle of a copy, is no failing: it comes to an end.
     if (!gotFurther && attempts >= retry.tries) return undefined;
@@ -149,12 +154,12 @@ export function createRunner(options: RunnerOptions): Runner {
 
   return {
     async run(mirrorId, shutdown) {
-      const claim = await mirrors.claim(mirrorId, new Date());
-      if (!claim) return undefined;
       const stop = new AbortController();
+      // Before the claim: whoever cancels a moment after it must be heard.
       running.set(mirrorId, stop);
       try {
-        return await work(claim, stop, shutdown);
+        const claim = await mirrors.claim(mirrorId, new Date());
+        return claim && (await work(claim, stop, shutdown));
       } finally {
         if (running.get(mirrorId) === stop) running.delete(mirrorId);
       }

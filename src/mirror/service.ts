@@ -1,16 +1,21 @@
 import { randomUUID } from 'node:crypto';
 import type { Digest } from '../core/digest.ts';
 import { asMirrorError, MirrorError } from '../core/errors.ts';
-import { isFinal, type Mirror, type MirrorState } from '../core/mirror.ts';
+import { type Mirror, type MirrorState } from '../core/mirror.ts';
 import { formatReference } from '../core/reference.ts';
 import type { RequestStore, StoredRequest } from '../db/requests.ts';
 import { createMemo } from '../lib/memo.ts';
 import type { Queue } from '../queue/queue.ts';
 import type { Caller } from './caller.ts';
-import { createDecider, type DeciderOptions, type Decision, type Submission } from './decision.ts';
+import {
+  createDecider,
+  type DeciderOptions,
+  type Decision,
+  type Repetition,
+  type Submission,
+} from './decision.ts';
 import { deadlineIn, untilDeadline } from './retry.ts';
 import type { Runner } from './runner.ts';
-import { repositoryOf } from './target.ts';
 
 /** What a caller is told at once. */
 export interface Answer {
@@ -42,23 +47,21 @@ export interface ListOptions {
 /** What the API needs of this room. Every method throws MirrorError only. */
 export interface MirrorService {
   submit(submission: Submission, caller: Caller): Promise<Answer>;
-  /**
-   * Ends a mirror that is under way, and stops its copy.
-   * @returns its record; that of one which was cancelled before, too.
-   * @throws MirrorError `unknown_id`; `already_ended`; `forbidden` when the caller has not asked for it, or others
-   *   have too and it is no administrator.
-   */
-  cancel(mirrorId: string, caller: Caller): Promise<Mirror>;
-  /**
-   * Asks again for what a mirror was asked for, as this caller; one that pauses between two tries goes on at once.
-   * @throws MirrorError as `submit` does; `unknown_id`; `forbidden` when the caller has not asked for it.
-   */
-  retry(mirrorId: string, caller: Caller): Promise<Answer>;
   request(requestId: string): Promise<RequestRecord | undefined>;
   mirror(mirrorId: string): Promise<Mirror | undefined>;
   /** Whether the caller asked for this mirror, or is an administrator. */
   mayReadLog(mirrorId: string, caller: Caller): Promise<boolean>;
   log(mirrorId: string): Promise<string>;
+  /**
+   * Ends a mirror that is under way; one that was cancelled stays so. Its copy ends within two seconds.
+   * @throws MirrorError `unknown_id`, `already_ended`, `forbidden` for who has not asked for it, or not alone.
+   */
+  cancel(mirrorId: string, caller: Caller): Promise<Mirror>;
+  /**
+   * Asks for the same source and target again, as the caller; what is on its way, and pauses by our own wish, goes on now.
+   * @throws MirrorError `unknown_id`, `forbidden` for who has not asked for it, and all that a submit does.
+   */
+  retry(mirrorId: string, caller: Caller): Promise<Answer>;
   /** Newest first; an administrator's sees all, another caller's only what it asked for. */
   list(options: ListOptions, caller: Caller): Promise<Mirror[]>;
 }
@@ -119,75 +122,76 @@ export function createMirrorService(
     const request = await knownRequests.get(id, Infinity, () => requests.get(id));
     if (!request) knownRequests.drop(id);
     const mirror = request?.mirrorId === undefined ? undefined : await findMirror(request.mirrorId);
+    // Its mirror's record was too old. Without it nobody can say how that ended; it must not seem to be done.
+    if (request?.mirrorId !== undefined && !request.cached && !mirror) return undefined;
     return request && { ...request, ...(mirror && { mirror }) };
   }
 
-  async function submit(submission: Submission, caller: Caller): Promise<Answer> {
-    const { dryRun, image } = submission;
+  async function ask(
+    wanted: Submission | Repetition,
+    { image, dryRun }: { image: string; dryRun: boolean },
+    caller: Caller,
+  ): Promise<Answer> {
     const deadline = deadlineIn(options.budget);
-    const decision = await decide(submission, caller, deadline).catch((error: unknown) => {
-      throw asMirrorError(error);
-    });
-    const { target, digest, present: cached, mirrorId } = decision;
-    const write = async () => {
-      const record = {
-        id: newRequestId(),
-        ...(mirrorId && { mirrorId }),
-        tenant: caller.tenant,
-        image,
-        target,
-        digest,
-        cached,
-        dryRun,
-        createdAt: new Date(),
-      };
-      await untilDeadline(deadline, () => requests.add(record));
-      return record.id;
-    };
-    const requestId = cached && !dryRun ? await shareRecord(decision, caller, write) : await write();
-    return {
-      requestId,
-      target,
-      ...(mirrorId && { mirrorId }),
-      digest,
-      cached,
-      succeeded: cached || dryRun,
-    };
+    // A second round only when what was joined, or started, is cancelled before the request is on record.
+    for (let round = 0; round < 3; round++) {
+      const decision = await decide(wanted, caller, deadline).catch((error: unknown) => {
+        throw asMirrorError(error);
+      });
+      const { target, digest, present: cached, mirrorId } = decision;
+      const facts = { ...(mirrorId && { mirrorId }), target, digest, cached };
+      const { tenant } = caller;
+      const record = { id: newRequestId(), ...facts, tenant, image, dryRun, createdAt: new Date() };
+      const write = () => untilDeadline(deadline, () => requests.add(record));
+      let requestId = record.id;
+      if (cached && !dryRun)
+        requestId = await shareRecord(decision, caller, () => write().then(() => record.id));
+      else if (!(await write())) continue;
+      return { requestId, ...facts, succeeded: cached || dryRun };
+    }
+    throw new MirrorError('cancelled', 'It is being cancelled again and again.', { retryable: true });
   }
 
-  /** @throws MirrorError when the caller has no say in this mirror. */
-  async function claimed(mirrorId: string, caller: Caller): Promise<Mirror> {
+  /** @throws MirrorError `unknown_id`, `forbidden`. */
+  async function findOwn(mirrorId: string, caller: Caller): Promise<Mirror> {
     const mirror = await mirrors.get(mirrorId);
     if (!mirror) throw new MirrorError('unknown_id', 'There is no mirror with this id.');
     if (!caller.admin && !(await requests.asked(mirrorId, caller.tenant)))
-      throw new MirrorError('forbidden', 'Only who asked for this mirror has a say in it.');
+      throw new MirrorError('forbidden', 'Only who has asked for this mirror may do that.');
     return mirror;
   }
 
   return {
-    submit,
+    submit: (submission, caller) => ask(submission, submission, caller),
     async cancel(mirrorId, caller) {
-      const before = await claimed(mirrorId, caller);
-      if (!isFinal(before.state) && !caller.admin && (await requests.askedByOthers(mirrorId, caller.tenant)))
-        throw new MirrorError('forbidden', 'Others wait for this copy too, so it goes on.', {
-          remedy: 'Leave it, or ask an administrator to cancel it for all.',
-        });
+      const deadline = deadlineIn(options.budget);
       const failure = new MirrorError('cancelled', 'It was cancelled.').toFailure();
-      await mirrors.cancel(mirrorId, failure, new Date(), (transaction) =>
-        queue.remove(mirrorId, transaction),
-      );
+      const outcome = await untilDeadline(deadline, async () => {
+        await findOwn(mirrorId, caller);
+        return mirrors.cancel(mirrorId, {
+          ...{ failure, at: new Date() },
+          ...(!caller.admin && { tenant: caller.tenant }),
+          unqueue: (transaction) => queue.remove(mirrorId, transaction),
+        });
+      });
+      if (outcome === 'shared')
+        throw new MirrorError('forbidden', 'Others wait for this mirror too.', {
+          remedy: 'Leave it to them, or have an administrator cancel it.',
+        });
       runner.stop(mirrorId);
-      knownMirrors.drop(mirrorId);
-      const mirror = await claimed(mirrorId, caller);
-      if (mirror.state === 'cancelled') return mirror;
-      throw new MirrorError('already_ended', `This mirror has ended already: it is ${mirror.state}.`);
+      const mirror = await knownMirrors.renew(mirrorId, () => mirrors.get(mirrorId));
+      if (mirror?.state === 'cancelled') return mirror;
+      throw new MirrorError('already_ended', `This mirror is ${mirror?.state ?? 'gone'} already.`);
     },
     async retry(mirrorId, caller) {
-      const mirror = await claimed(mirrorId, caller);
-      const image = formatReference(mirror.source);
-      const answer = await submit({ image, repository: repositoryOf(mirror), dryRun: false }, caller);
-      // A registry that asked to wait is still waited for: its way in is closed.
-      if (answer.mirrorId === mirrorId && mirror.wait) await queue.wake(mirrorId);
+      const { source, target } = await untilDeadline(deadlineIn(options.budget), () =>
+        findOwn(mirrorId, caller),
+      );
+      const image = formatReference(source);
+      const answer = await ask({ route: { source, target } }, { image, dryRun: false }, caller);
+      const now = answer.mirrorId === undefined ? undefined : await mirrors.get(answer.mirrorId);
+      // A pause that a registry has asked for is kept. If this fails it is woken by its time.
+      if (now?.wait && now.wait.host === undefined) await queue.wake(now.id).catch(() => undefined);
       return answer;
     },
     request: findRequest,

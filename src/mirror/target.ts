@@ -27,12 +27,6 @@ export function routeOf(image: string, repository: string): Route {
   return { source, target };
 }
 
-/** What `repository` was when {@link routeOf} made this route. */
-export function repositoryOf({ source, target }: Route): string {
-  const prefix = target.path.slice(0, -source.path.length - 1);
-  return prefix === '' ? target.registry : `${target.registry}/${prefix}`;
-}
-
 function parseTarget(text: string): { registry: string; path: string } {
   if (/^[a-z][a-z0-9+.-]*:\/\//i.test(text))
     throw new MirrorError(

@@ -13,7 +13,8 @@ const day = 86_400_000;
 /** Rows of one batch, and milliseconds between two: whoever asks for something meanwhile waits for one batch at most. */
 const batch = 500;
 const between = 50;
-/** Milliseconds between two rounds, at most. */
+/** Milliseconds before the first round, and between two, at most. */
+const longestStart = 60_000;
 const longestRound = 6 * 3_600_000;
 
 /**
@@ -27,9 +28,13 @@ export async function keepTidy(
   onError: (error: unknown) => void,
 ): Promise<void> {
   const round = Math.min(longestRound, (logs * day) / 4);
+  // Soon: one that is started anew every few hours tidies as well.
+  let wait = Math.min(longestStart, round);
   // Not all replicas at the same time.
-  while (await pause(round * (0.75 + Math.random() / 2), signal))
+  while (await pause(wait * (0.75 + Math.random() / 2), signal)) {
     await tidy(store, { records, logs }, Date.now(), signal).catch(onError);
+    wait = round;
+  }
 }
 
 /** One round. Throws MirrorError where the database fails: the next round goes on. */

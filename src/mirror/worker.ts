@@ -158,21 +158,17 @@ export function createWorker(tools: Tools, superseded: (mirror: Mirror) => Promi
     to: Entry,
     [blob]: Digest[],
   ): Promise<Side | undefined> {
-    const patience = () => AbortSignal.any([to.access.signal, AbortSignal.timeout(answerLimit)]);
-    const hangs = (asked: Promise<unknown>) =>
-      asked.then(
-        () => false,
-        (error: unknown) => asMirrorError(error).code === 'timeout',
-      );
-    const reading = async () => {
+    const hangs = async (ask: (access: Access) => Promise<unknown>, { access }: Entry) => {
+      const limit = AbortSignal.timeout(Math.min(answerLimit, tools.stallLimit * 1000));
+      await ask({ ...access, signal: AbortSignal.any([access.signal, limit]) }).catch(() => undefined);
+      return limit.aborted;
+    };
+    const reads = async (access: Access) => {
       if (blob === undefined) return;
-      const access = { ...from.access, signal: patience() };
       for await (const _ of await registry.blob(source, blob, access)) return;
     };
-    if (await hangs(reading())) return 'source';
-    return (await hangs(registry.checkPush(target, { ...to.access, signal: patience() })))
-      ? 'target'
-      : undefined;
+    if (await hangs(reads, from)) return 'source';
+    return (await hangs((access) => registry.checkPush(target, access), to)) ? 'target' : undefined;
   }
 
   /** Skopeo keeps to itself what a registry writes beside a status; and it never renews a token. */

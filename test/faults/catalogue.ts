@@ -19,6 +19,8 @@ export interface Entry {
   faults: (random: Random, sizes: Sizes, kind: CallKind) => Fault[];
   /** With these codes a mirror, or a submit, may fail that meets it; a fault that passes must not make one fail. */
   codes: readonly string[];
+  /** With these it may fail at once, though it passes: the answer is that to something that is wrong for good. */
+  final?: readonly string[];
   /** It does not pass by itself. */
   lasting?: true;
   /** How many of a mirror's tries each call that it meets may cost; 1 if absent. */
@@ -217,6 +219,8 @@ const passing: Entry[] = [
     calls: bodies,
     faults: one(flip('request')),
     codes: ['digest_mismatch'],
+    // MANIFEST_INVALID, where the bit makes it no JSON.
+    final: ['push_refused'],
   },
   {
     name: 'says it has stored, and has not',
@@ -245,7 +249,7 @@ const passing: Entry[] = [
     side: 'target',
     calls: [['upload-post', 'upload-patch', 'upload-put', 'manifest-put', 'tag-put']],
     faults: always({ kind: 'full-disk' }),
-    codes: ['registry_unavailable', 'disk_full'],
+    codes: ['registry_unavailable', 'registry_full'],
     everywhere: true,
   },
 ];
@@ -381,7 +385,7 @@ const lasting: Entry[] = [
     side: 'target',
     calls: [['upload-post', 'upload-patch', 'upload-put', 'manifest-put', 'tag-put']],
     faults: always({ kind: 'full-disk' }),
-    codes: ['registry_unavailable', 'disk_full'],
+    codes: ['registry_unavailable', 'registry_full'],
     everywhere: true,
   },
 ];

@@ -11,7 +11,8 @@ import type { Side } from './calls.ts';
 /** How a mirror, or a submit, may fail. */
 export interface Allowed {
   code: string;
-  side: Side;
+  /** Absent: it can't be told which. */
+  side?: Side;
 }
 
 export interface Failure {
@@ -55,7 +56,7 @@ export function checkFailure(
 ): string[] {
   if (!failure) return [`${what} failed and does not say why.`];
   if (allowed.some(({ code, side }) => code === failure.code && side === failure.side)) return [];
-  const list = allowed.map(({ code, side }) => `${code} at ${side}`).join(', ') || 'none';
+  const list = allowed.map(({ code, side }) => `${code} at ${side ?? 'no side'}`).join(', ') || 'none';
   return [
     `${what} failed with ${failure.code} at ${failure.side ?? 'no side'} (${failure.message ?? ''}); allowed: ${list}.`,
   ];

@@ -45,7 +45,7 @@ async function work(): Promise<void> {
   let used = 0;
   try {
     while (!stopping.signal.aborted && next < from + runs) {
-      const plan = makePlan(next++, { can: values.quick ? () => false : can, quick: values.quick });
+      const plan = makePlan(next++, { can, quick: values.quick });
       if (used++ % lifetime === 0) {
         await world?.stop();
         world = await createFaultWorld();
@@ -89,7 +89,8 @@ function report(result: RunResult, world: FaultWorld): void {
     say(world.output().split('\n').slice(-60).join('\n'));
   }
   for (const complaint of complaints) say(`  ! ${complaint}`);
-  if (complaints.length > 0) say(`  Again: npm run test:faults -- --seed ${plan.seed}`);
+  if (complaints.length > 0)
+    say(`  Again: npm run test:faults -- ${values.quick ? '--quick ' : ''}--seed ${plan.seed}`);
 }
 
 await Promise.all(Array.from({ length: Math.min(runs, Number(values.worlds)) }, work));

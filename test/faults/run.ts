@@ -1,6 +1,6 @@
 import { manifestOf, indexOf, eightPlatforms, noiseLayer, push, type Pushed } from '../fixtures/image.ts';
 import type { CallKind, Side } from './calls.ts';
-import { titleOf } from './catalogue.ts';
+import { type Entry, titleOf } from './catalogue.ts';
 import { type Outcome, request, type Wait } from './client.ts';
 import { type Allowed, checkArrival, checkFailure, checkLeftovers, checkTags, treeOf } from './invariants.ts';
 import { damage } from './loss.ts';
@@ -141,13 +141,23 @@ function judge(plan: Plan, n: number, outcome: Outcome): string[] {
   // Faults that pass excuse nothing; beside one that stays, the last try may have met either.
   const excused = onIt.some(({ entry }) => entry.lasting);
   const allowed: Allowed[] = excused
-    ? onIt.flatMap(({ entry }) => entry.codes.map((code) => ({ code, side: entry.side })))
+    ? onIt.flatMap(({ entry }) => entry.codes.flatMap((code) => blame(entry, code)))
     : [];
+  // A submit's looks at both sides share its time: what keeps one may leave none for the other.
+  if (excused && outcome.end === 'refused' && outcome.status === 503)
+    allowed.push({ code: 'timeout', side: 'source' }, { code: 'timeout', side: 'target' });
+  for (const { entry } of onIt)
+    for (const code of entry.final ?? []) allowed.push({ code, side: entry.side });
   return checkFailure(
     `${what} (${outcome.end === 'refused' ? `submit: ${outcome.status}` : `${outcome.attempts} tries`})`,
     outcome.failure,
     allowed,
   );
+}
+
+/** While blobs move, nobody sees from outside for which side Skopeo stands still. */
+function blame({ side, needs }: Entry, code: string): Allowed[] {
+  return [{ code, side }, ...(needs === 'stallLimit' && code === 'timeout' ? [{ code }] : [])];
 }
 
 /** Calls that only a copy makes: who is told there to wait has a mirror that can be looked at. */

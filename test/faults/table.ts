@@ -61,7 +61,7 @@ export function summary(results: readonly RunResult[]): string {
     for (const { outcome } of outcomes) ends[outcome.end]++;
     service += kills.service;
     skopeo += kills.skopeo;
-    if (waits.length > 0) waited++;
+    if (waits.some(({ host }) => host !== undefined)) waited++;
   }
   const bad = results.filter(({ complaints }) => complaints.length > 0).length;
   return `${results.length} runs, ${bad} with complaints: ${ends.done} requests done, ${ends.failed} failed, ${ends.refused} not accepted, ${ends.unheard} unheard of; kill -9 of the service ${service} times, of Skopeo ${skopeo} times; ${waited} runs waited for a rate limit.`;

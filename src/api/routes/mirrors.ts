@@ -38,7 +38,7 @@ export function registerMirrors(app: App, { service, auth }: Dependencies): void
     async (request): Promise<MirrorAnswer> => {
       const caller = await auth.byHeader(request);
       const { image, to, dryRun = false } = request.body;
-      return toAnswer(await service.submit({ image, repository: to, dryRun }, caller));
+      return toMirrorAnswer(await service.submit({ image, repository: to, dryRun }, caller));
     },
   );
 
@@ -88,9 +88,9 @@ export function registerMirrors(app: App, { service, auth }: Dependencies): void
       schema: {
         tags,
         security,
-        summary: 'Stop a mirror that is under way',
+        summary: 'End a mirror that is under way',
         description:
-          'For who asked for it, where nobody else did, and for administrators. Cancelling twice is no error; what has ended otherwise answers 409.',
+          'Its copy ends within two seconds. An administrator may end any mirror, others what they alone have asked for. One that was cancelled stays so; one that has ended otherwise is a 409.',
         params: idParams,
         response: { 200: mirrorSchema, ...errors },
       },
@@ -109,17 +109,17 @@ export function registerMirrors(app: App, { service, auth }: Dependencies): void
       schema: {
         tags,
         security,
-        summary: 'Ask again for what a mirror was asked for',
+        summary: 'Ask again for what a mirror was to bring',
         description:
-          'As this caller, with its logins. A mirror that has ended stays as it is: the answer names a new one. One that pauses between two tries goes on at once.',
+          'The same source and target, with the logins of who asks now: a new mirror, or the one that is under way, or nothing when it is there. One that pauses before its next try goes on at once.',
         params: idParams,
         response: { 200: mirrorAnswer, ...errors },
       },
     },
-    async (request) => {
+    async (request): Promise<MirrorAnswer> => {
       const caller = await auth.byHeader(request);
       const { id } = await findMirror(service, request.params.id);
-      return toAnswer(await service.retry(id, caller));
+      return toMirrorAnswer(await service.retry(id, caller));
     },
   );
 }
@@ -138,7 +138,7 @@ export async function findMirror(service: MirrorService, id: string): Promise<Mi
   );
 }
 
-function toAnswer({ requestId, target, digest, cached, mirrorId }: Answer): MirrorAnswer {
+function toMirrorAnswer({ requestId, target, digest, cached, mirrorId }: Answer): MirrorAnswer {
   return { requestId, target, digest, cached, ...(mirrorId && { mirrorId }) };
 }
 

@@ -1,0 +1,147 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { asMirrorError } from '../core/errors.ts';
+import { inParallel } from '../lib/parallel.ts';
+import type { MirrorEventView } from '../wire/event.ts';
+import type { MirrorAnswer } from '../wire/mirror.ts';
+import type { Client } from './client.ts';
+import { type Context, exitStatus, type ExitStatus, printJson } from './context.ts';
+import { formatLayer } from './format.ts';
+import { changeOf, createView, type Row } from './live.ts';
+import { LostSight, watch } from './watch.ts';
+
+type Report = (change: Partial<Row>) => void;
+
+/** Takes one image to the target; reports each change. Settles when there is nothing more to see. */
+export type Run = (image: string, report: Report) => Promise<void>;
+
+/** What a batch is done with. */
+export interface Runs {
+  run: Run;
+  /** How many at once. */
+  parallel: number;
+  /** What is said when the user has stopped it. */
+  stopped: string;
+  close(): Promise<void>;
+}
+
+export interface BatchOptions {
+  json?: true;
+  /** Waits for registries that name a time to come back, instead of calling that a failure. */
+  patient: boolean;
+}
+
+/** How many images are asked for at once; the service itself decides how many it copies. */
+export const submits = 16;
+
+/** Runs a batch and shows it. @param names what each is called that is shown; one that comes twice is run once. */
+export async function runBatch(
+  context: Context,
+  names: readonly string[],
+  { run, parallel, stopped, close }: Runs,
+  { json, patient }: BatchOptions,
+): Promise<ExitStatus> {
+  const { signal, stderr } = context;
+  const view = json ? undefined : await createView(context);
+  const rows = [...new Set(names)].map((image): Row => ({
+    image,
+    state: 'waiting',
+    startedAt: performance.now(),
+  }));
+  try {
+    await inParallel(rows, parallel, async (row) => {
+      const change = (values: Partial<Row>) => {
+        Object.assign(row, values);
+        view?.show(row);
+      };
+      change({ startedAt: performance.now() });
+      try {
+        await (patient ? whenLetIn(() => run(row.image, change), change, signal) : run(row.image, change));
+      } catch (error) {
+        if (signal.aborted) return;
+        change({ state: 'failed', failure: asMirrorError(error).toFailure() });
+      }
+      change({ endedAt: performance.now() });
+      if (json) printJson(context, toJson(row));
+    });
+  } finally {
+    view?.end(rows);
+    await close();
+  }
+  if (signal.aborted) {
+    stderr.write(`${stopped}\n`);
+    return exitStatus.interrupted;
+  }
+  return statusOf(rows);
+}
+
+/** Nothing has been accepted yet where a registry says at once when to come back. */
+async function whenLetIn(work: () => Promise<void>, report: Report, signal: AbortSignal): Promise<void> {
+  for (;;) {
+    try {
+      return await work();
+    } catch (caught) {
+      const { code, retryAfter } = asMirrorError(caught);
+      if (code !== 'rate_limited' || retryAfter === undefined) throw caught;
+      const pause = Math.max(1, retryAfter) * 1000;
+      report({ state: 'queued', wait: { until: new Date(Date.now() + pause).toISOString() } });
+      await sleep(pause, undefined, { signal });
+      report({ state: 'waiting', wait: undefined });
+    }
+  }
+}
+
+export interface FollowOptions {
+  /** What the image is called in the log. */
+  image: string;
+  dryRun: boolean;
+  wait: boolean;
+  verbose?: true;
+}
+
+/** Reports what the service has answered, and what becomes of it until it has ended. */
+export async function followAnswer(
+  service: Client,
+  { signal, stderr }: Context,
+  { image, dryRun, wait, verbose }: FollowOptions,
+  { target, cached, mirrorId: id }: MirrorAnswer,
+  report: Report,
+): Promise<void> {
+  report({ target, ...(id !== undefined && { id }) });
+  if (cached) return report({ state: 'present' });
+  if (dryRun || id === undefined) return report({ state: 'missing' });
+  report({ state: 'queued' });
+  if (!wait) return;
+  try {
+    const onEvent = (event: MirrorEventView) =>
+      event.type === 'layer' && stderr.write(`${image}: ${formatLayer(event)}\n`);
+    await watch(service, id, (seen) => report(changeOf(seen)), { signal, ...(verbose && { onEvent }) });
+  } catch (error) {
+    if (!(error instanceof LostSight)) throw error;
+    return report({ note: error.message });
+  }
+  if (verbose)
+    stderr.write(
+      await service.log(id).catch((error: unknown) => `${image}: no log: ${asMirrorError(error).message}\n`),
+    );
+}
+
+function statusOf(rows: readonly Row[]): ExitStatus {
+  if (rows.some(({ state }) => state === 'failed' || state === 'cancelled')) return exitStatus.failed;
+  return rows.every(({ state }) => state === 'done' || state === 'present')
+    ? exitStatus.ok
+    : exitStatus.pending;
+}
+
+function toJson({
+  image,
+  target,
+  state,
+  id,
+  progress,
+  failure,
+  note,
+  startedAt,
+  endedAt = startedAt,
+}: Row): object {
+  return { image, target, state, id, progress, failure, note, milliseconds: Math.round(endedAt - startedAt) };
+}
