@@ -315,6 +315,26 @@ describe('the events of all', () => {
 });
 
 describe('an event stream', () => {
+  it('is in the OpenAPI document, with what its events have', async () => {
+    interface Document {
+      paths: Record<
+        string,
+        { get: { responses: Record<string, { content?: Record<string, { schema: unknown }> }> } }
+      >;
+      components: { schemas: Record<string, { anyOf?: unknown; oneOf?: unknown[] }> };
+    }
+    const { body } = await world.call<Document>('GET', '/openapi.json');
+    const streams = ['/v1/events', '/v1/mirrors/{id}/events'].map((path) => body.paths[path]?.get.responses);
+    for (const responses of streams)
+      expect(responses?.['200']?.content?.['text/event-stream']?.schema).toEqual({
+        $ref: '#/components/schemas/MirrorEvent',
+      });
+    expect(streams[1]?.['204']?.content).toBeUndefined();
+    expect(body.components.schemas['MirrorEvent']?.oneOf).toEqual(
+      ['StateEvent', 'LayerEvent', 'ProgressEvent'].map((name) => ({ $ref: `#/components/schemas/${name}` })),
+    );
+  });
+
   it('wants a key, and a mirror that is there', async () => {
     const status = async (path: string, key = '') =>
       (await fetch(world.service.url + path, { headers: key ? { authorization: `Bearer ${key}` } : {} }))
