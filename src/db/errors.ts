@@ -15,7 +15,7 @@ export function classifyDatabaseError(error: unknown): unknown {
     ['ECONNREFUSED', 'ECONNRESET', 'EPIPE', 'ETIMEDOUT', 'ENOTFOUND', 'EAI_AGAIN', 'ENOENT'].includes(
       code ?? '',
     ) ||
-    /Connection terminated|Query read timeout|timeout exceeded when trying to connect|PGlite is closed/.test(
+    /Connection terminated|not queryable|Query read timeout|timeout exceeded when trying to connect|PGlite is closed/.test(
       message ?? '',
     );
   return lost

@@ -31,7 +31,7 @@ export const mirrorColumns = [
   'exit_code',
 ] as const;
 
-export type MirrorRow = Omit<Selectable<MirrorsTable>, 'log' | 'claims' | 'grant_sealed'>;
+export type MirrorRow = Omit<Selectable<MirrorsTable>, 'seq' | 'log' | 'claims' | 'grant_sealed'>;
 
 /** What a new mirror is stored as. */
 export function newRow(mirror: Mirror) {

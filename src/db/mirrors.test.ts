@@ -155,6 +155,19 @@ describe.each(['embedded', 'PostgreSQL'])('the records of mirrors, %s', (kind) =
     expect(next.map(({ id }) => id)).toEqual(ids.slice(2));
   });
 
+  it('knows which was asked for later when the clock has been set back meanwhile', async () => {
+    const before = await created({ createdAt: new Date(1_900_000_000_000) });
+    const digest = `sha256:${'c'.repeat(64)}` as const;
+    const after = await created({ ...before, id: `mr-${'c'.repeat(32)}`, digest, createdAt: at });
+    await store.settle(await claimed(after.id), 'done', { at });
+    expect(await store.superseded(before)).toBe(true);
+    expect(await store.superseded(after)).toBe(false);
+    await store.settle(await claimed(before.id), 'done', { at });
+    expect((await store.list({ limit: 2 })).map(({ id }) => id)).toEqual([after.id, before.id]);
+    expect((await store.atTarget(after.target)).map(({ id }) => id)).toEqual([after.id]);
+    expect((await store.list({ limit: 1, before: after.id })).map(({ id }) => id)).toEqual([before.id]);
+  });
+
   it('refuses the same data folder to a second process', async () => {
     // Another open file, as another process has it.
     const again = openDatabase(loadConfig({ DRAY_DATA_DIR: folder }, folder));

@@ -94,7 +94,7 @@ export function createMirrorStore(kysely: Kysely<Schema>, changed: (id: string) 
             .where('digest', '=', digest)
             .where('state', '=', 'done')
             .where('tenant', 'like', tenants)
-            .orderBy('created_at', 'desc')
+            .orderBy('seq', 'desc')
             .limit(1)
             .executeTakeFirst(),
         ),
@@ -106,7 +106,7 @@ export function createMirrorStore(kysely: Kysely<Schema>, changed: (id: string) 
         const active = await atTarget(target).where('state', 'in', ['queued', 'copying']).execute();
         const done = await atTarget(target)
           .where('state', '=', 'done')
-          .orderBy('created_at', 'desc')
+          .orderBy('seq', 'desc')
           .limit(1)
           .execute();
         return [...active, ...done].map((row) => fromRow(row));
@@ -117,7 +117,7 @@ export function createMirrorStore(kysely: Kysely<Schema>, changed: (id: string) 
       guarded(async () => {
         const newer = await atTarget(mirror.target)
           .where('state', '=', 'done')
-          .where('created_at', '>', mirror.createdAt)
+          .where('seq', '>', (db) => db.selectFrom('mirrors').select('seq').where('id', '=', mirror.id))
           .where('digest', '!=', mirror.digest)
           .limit(1)
           .executeTakeFirst();
@@ -320,7 +320,7 @@ export function createMirrorStore(kysely: Kysely<Schema>, changed: (id: string) 
       guarded(async () => {
         let query = kysely.selectFrom('mirrors').select(mirrorColumns).where('state', '=', 'copying');
         if (tenant !== undefined) query = query.where(askedBy(tenant));
-        const rows = await query.orderBy('created_at').orderBy('id').execute();
+        const rows = await query.orderBy('seq').execute();
         return rows.map((row) => fromRow(row));
       }),
 
@@ -330,11 +330,11 @@ export function createMirrorStore(kysely: Kysely<Schema>, changed: (id: string) 
         let query = kysely.selectFrom('mirrors').select(mirrorColumns);
         if (state) query = query.where('state', '=', state);
         if (before)
-          query = query.where(
-            sql<boolean>`(created_at, id) < (select created_at, id from mirrors where id = ${before})`,
+          query = query.where('seq', '<', (db) =>
+            db.selectFrom('mirrors').select('seq').where('id', '=', before),
           );
         if (tenant !== undefined) query = query.where(askedBy(tenant));
-        const rows = await query.orderBy('created_at', 'desc').orderBy('id', 'desc').limit(limit).execute();
+        const rows = await query.orderBy('seq', 'desc').limit(limit).execute();
         return rows.map((row) => fromRow(row));
       }),
   };

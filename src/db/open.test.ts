@@ -5,6 +5,7 @@ import { sql } from 'kysely';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { startPostgres, type TestPostgres } from '../../test/fixtures/postgres.ts';
 import { loadConfig } from '../config.ts';
+import type { Mirror } from '../core/mirror.ts';
 import { createMirrorStore } from './mirrors.ts';
 import { migrate, openDatabase } from './open.ts';
 import { openPg } from './pg.ts';
@@ -47,6 +48,12 @@ describe.each(['embedded', 'PostgreSQL'])('a database of version 0.1.0, %s', (ki
     expect((await mirrors.list({ limit: 9, tenant: 'key:DRAY_API_KEY' })).map(({ id }) => id)).toEqual([
       'mr-asked',
     ]);
+    // They keep their order, and new ones come behind them.
+    const listed = await mirrors.list({ limit: 9 });
+    expect(listed.map(({ id }) => id)).toEqual(['mr-unasked', 'mr-asked']);
+    const fresh = { ...listed[0], id: 'mr-fresh', state: 'queued', createdAt: new Date(0) } as Mirror;
+    await mirrors.create(fresh, undefined, () => Promise.resolve());
+    expect((await mirrors.list({ limit: 1 })).map(({ id }) => id)).toEqual(['mr-fresh']);
     const requests = createRequestStore(database.kysely);
     expect(await requests.asked('mr-asked', 'key:key-1')).toBe(true);
     await database.close();

@@ -13,6 +13,9 @@ import type { Schema } from './schema.ts';
  */
 export const poolOptions = { query_timeout: 10_000, connectionTimeoutMillis: 5000, keepAlive: true };
 
+/** Milliseconds for one statement of a migration; another process may be at it too. */
+const migrationLimit = 600_000;
+
 /** An open, migrated database. */
 export interface Database {
   kysely: Kysely<Schema>;
@@ -32,10 +35,16 @@ export async function openDatabase(config: Config): Promise<Database> {
   const lock = await lockDataDir(dataDir);
   let database: Database | undefined;
   try {
-    database = databaseUrl
-      ? (await import('./pg.ts')).openPg(databaseUrl)
-      : await (await import('./pglite.ts')).openPglite(join(dataDir, 'db'));
-    await migrate(database.kysely);
+    if (databaseUrl) {
+      const { openPg } = await import('./pg.ts');
+      // What changes every row of a large table takes longer than a request may wait.
+      const patient = openPg(databaseUrl, { query_timeout: migrationLimit });
+      await migrate(patient.kysely).finally(patient.close);
+      database = openPg(databaseUrl);
+    } else {
+      database = await (await import('./pglite.ts')).openPglite(join(dataDir, 'db'));
+      await migrate(database.kysely);
+    }
   } catch (error) {
     await database?.close();
     await lock.release();
@@ -83,6 +92,7 @@ export async function migrate(kysely: Kysely<Schema>, last?: string): Promise<vo
         '0001-first': await import('./migrations/0001-first.ts'),
         '0002-tenants': await import('./migrations/0002-tenants.ts'),
         '0003-events': await import('./migrations/0003-events.ts'),
+        '0004-order': await import('./migrations/0004-order.ts'),
       }),
     },
   });

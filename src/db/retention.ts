@@ -76,7 +76,7 @@ export function createRetentionStore(kysely: Kysely<Schema>) {
             sql<boolean>`(state <> 'done' or exists (select from mirrors as later
               where later.target_registry = mirrors.target_registry and later.target_path = mirrors.target_path
                 and coalesce(later.target_tag, '') = coalesce(mirrors.target_tag, '')
-                and later.state = 'done' and (later.created_at, later.id) > (mirrors.created_at, mirrors.id)))`,
+                and later.state = 'done' and later.seq > mirrors.seq))`,
           )
           .execute();
         return next;

@@ -6,6 +6,8 @@ type Time = ColumnType<Date, Date | string, Date | string>;
 
 export interface MirrorsTable {
   id: string;
+  /** Rises in the order in which mirrors were asked for; clocks can be set back. */
+  seq: GeneratedAlways<number>;
   tenant: string;
   /** What the copy gets its logins with, sealed; gone when the mirror has ended. */
   grant_sealed: string | null;

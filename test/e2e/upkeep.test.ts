@@ -91,7 +91,11 @@ describe.each(['embedded', 'PostgreSQL'])('what is over, %s', (kind) => {
       succeeded: false,
       reason: expect.stringContaining('The copy took longer than 5 s and finished no layer') as string,
     });
-    expect((await mirrorOf(body.buildId)).body).toMatchObject({
+    const { body: record } = await mirrorOf(body.buildId);
+    const took = Date.parse(String(record['finishedAt'])) - Date.parse(String(record['startedAt']));
+    expect(took).toBeGreaterThan(5000);
+    expect(took).toBeLessThan(8000);
+    expect(record).toMatchObject({
       state: 'failed',
       attempts: 1,
       failure: { code: 'time_limit' },

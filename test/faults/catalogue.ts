@@ -107,11 +107,10 @@ const anyOf: Record<Side, CallKind[][]> = {
   target: [['ping'], ['token'], ['manifest-head'], ['manifest-get'], ['blob-head'], ...writes],
 };
 const each = (...kinds: CallKind[]): CallKind[][] => kinds.map((kind) => [kind]);
-const sides: Side[] = ['source', 'target'];
 
 /** Faults that pass: whatever meets them must arrive in the end. */
 const passing: Entry[] = [
-  ...sides.flatMap((side): Entry[] => [
+  ...(['source', 'target'] as const).flatMap((side): Entry[] => [
     {
       name: 'latency',
       side,
@@ -256,7 +255,7 @@ const passing: Entry[] = [
 
 /** Faults that stay: what meets them must say so, with one of these codes and on this side. */
 const lasting: Entry[] = [
-  ...sides.flatMap((side): Entry[] => {
+  ...(['source', 'target'] as const).flatMap((side): Entry[] => {
     const big = side === 'source' ? each('blob-get') : each('upload-patch', 'manifest-put', 'tag-put');
     const some = side === 'source' ? each('manifest-head', 'manifest-get', 'blob-get') : writes;
     return [
