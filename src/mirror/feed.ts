@@ -78,8 +78,10 @@ const metLimit = 10_000;
 export function createFeeds({ mirrors, requests, events, hub, shared, beat = 15_000 }: FeedOptions): Feeds {
   // Many watch one mirror, and are woken by the same poke.
   const looks = createMemo<Mirror | undefined>(1000);
-  const pages = createMemo<StoredEvent[]>(1000);
-  const most = shared ? Math.min(lookEvery, beat) : beat;
+  const pages = createMemo<StoredEvent[]>(100);
+  /** Milliseconds until one has to look, or to say that it is alive. */
+  const restOf = (toldAt: number) =>
+    Math.max(1, Math.min(shared ? lookEvery : beat, toldAt + beat - performance.now()));
 
   async function* ofMirror(
     mirrorId: string,
@@ -126,7 +128,7 @@ export function createFeeds({ mirrors, requests, events, hub, shared, beat = 15_
           yield {};
           toldAt = performance.now();
         }
-        heard = (await ear.wait(most, signal)) ?? performance.now();
+        heard = (await ear.wait(restOf(toldAt), signal)) ?? performance.now();
       }
     } finally {
       ear.close();
@@ -174,7 +176,7 @@ export function createFeeds({ mirrors, requests, events, hub, shared, beat = 15_
           toldAt = performance.now();
         }
         await sleep(pace, undefined, { signal }).catch(() => undefined);
-        await ear.wait(most, signal);
+        await ear.wait(restOf(toldAt), signal);
       }
     } finally {
       ear.close();

@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { runDray } from '../fixtures/command.ts';
 import { listen, type Seen } from '../fixtures/events.ts';
 import { type Gate, startGate } from '../fixtures/gate.ts';
 import { manifestOf, noiseLayer, platformsIndex, push } from '../fixtures/image.ts';
@@ -39,6 +40,9 @@ async function ask(image: string, key = world.service.key) {
   expect(answer.status, JSON.stringify(answer.body)).toBe(200);
   return { id: answer.body.buildId ?? '', requestId: answer.body.requestId };
 }
+
+/** The environment of somebody who uses the service. */
+const user = () => ({ HOME: world.dataDir, DRAY_URL: world.service.url, DRAY_API_KEY: world.service.key });
 
 function neverBack(seen: readonly Seen[]): void {
   const counts = progressOf(seen);
@@ -143,7 +147,7 @@ describe('a wait', () => {
       {
         kind: 'answer',
         status: 429,
-        headers: { 'retry-after': '3', 'content-type': 'application/json' },
+        headers: { 'retry-after': '4', 'content-type': 'application/json' },
         body: '{"errors":[{"code":"TOOMANYREQUESTS","message":"slow down"}]}',
       },
       1,
@@ -155,6 +159,18 @@ describe('a wait', () => {
     const path = `/v1/mirrors/${id}`;
     const record = await world.call<{ wait?: object }>('GET', path, undefined, { authorization });
     expect(record.body.wait).toEqual(data.wait);
+    const page = await world.call<string>('GET', `/view/mirrors/${id}`);
+    const utc = data.wait?.until.slice(0, 19).replace('T', ' ');
+    expect(page.body).toContain(`waiting for ${gate.host} until ${utc} UTC`);
+    const shown = await runDray(['status', id], { env: user() });
+    const local = new Date(data.wait?.until ?? '');
+    const clock = [local.getHours(), local.getMinutes()]
+      .map((part) => String(part).padStart(2, '0'))
+      .join(':');
+    expect(shown).toMatchObject({
+      code: 75,
+      stdout: expect.stringContaining(`waits:   for ${gate.host} until ${clock}\n`) as string,
+    });
     await stream.ended;
     const after = await world.call<{ wait?: object }>('GET', path, undefined, { authorization });
     expect(after.body).toMatchObject({ state: 'done' });
@@ -299,6 +315,26 @@ describe('the events of all', () => {
 });
 
 describe('an event stream', () => {
+  it('is in the OpenAPI document, with what its events have', async () => {
+    interface Document {
+      paths: Record<
+        string,
+        { get: { responses: Record<string, { content?: Record<string, { schema: unknown }> }> } }
+      >;
+      components: { schemas: Record<string, { anyOf?: unknown; oneOf?: unknown[] }> };
+    }
+    const { body } = await world.call<Document>('GET', '/openapi.json');
+    const streams = ['/v1/events', '/v1/mirrors/{id}/events'].map((path) => body.paths[path]?.get.responses);
+    for (const responses of streams)
+      expect(responses?.['200']?.content?.['text/event-stream']?.schema).toEqual({
+        $ref: '#/components/schemas/MirrorEvent',
+      });
+    expect(streams[1]?.['204']?.content).toBeUndefined();
+    expect(body.components.schemas['MirrorEvent']?.oneOf).toEqual(
+      ['StateEvent', 'LayerEvent', 'ProgressEvent'].map((name) => ({ $ref: `#/components/schemas/${name}` })),
+    );
+  });
+
   it('wants a key, and a mirror that is there', async () => {
     const status = async (path: string, key = '') =>
       (await fetch(world.service.url + path, { headers: key ? { authorization: `Bearer ${key}` } : {} }))

@@ -1,4 +1,5 @@
 import { Readable } from 'node:stream';
+import { z } from 'zod';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { asMirrorError, MirrorError } from '../../core/errors.ts';
 import { formatBlock } from '../../lib/sse.ts';
@@ -90,10 +91,10 @@ export function registerEvents(app: App, { service, feeds, auth, streams }: Depe
         ...shared,
         summary: 'Live events of one mirror',
         description:
-          'From its beginning, or behind `Last-Event-ID`, until it has ended; then the stream ends. 204: it has ended, ' +
-          'and there is nothing behind `Last-Event-ID`.',
+          'From its beginning, or behind `Last-Event-ID`, until it has ended; then the stream ends.',
         params: idParams,
         headers: mirrorStreamHeaders,
+        response: { ...shared.response, 204: z.null().describe('It has ended, and all was told') },
       },
     },
     async (request, reply) => {

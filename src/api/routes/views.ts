@@ -110,8 +110,12 @@ function sendMirror(reply: FastifyReply, mirror: Mirror, request?: RequestRecord
   return sendPage(reply, 200, { title: `${state}: ${target}`, body, ...(!final && { refresh }) });
 }
 
-function label({ state, phase, failure }: Mirror): string {
+function label({ state, phase, failure, wait }: Mirror): string {
   if (state === 'copying') return `● ${phase ?? state}`;
+  if (state === 'queued' && wait) {
+    const { until, host } = wait;
+    return host === undefined ? `◌ next try at ${utc(until)}` : `◌ waiting for ${host} until ${utc(until)}`;
+  }
   if (state === 'queued') return failure ? '◌ waiting for the next try' : '◌ queued';
   return state === 'done' ? '✓ done' : `✗ ${state}`;
 }
