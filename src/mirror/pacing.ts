@@ -49,6 +49,8 @@ interface State {
 
 /** More registries and logins than are in use at once; those that were not used for the longest time go first. */
 const laneLimit = 10_000;
+/** What may be asked where a registry tells only how much is left: Docker Hub's of an address without a login. */
+const usualLimit = 100;
 /** Seconds: whoever names a later time is looked at again meanwhile. */
 const longestNamed = 86_400;
 
@@ -122,7 +124,7 @@ export function createPacer({ firstPause, longestPause }: PacingSettings): Pacer
         passed() {
           if (left(state) === 0) state.pauses = 0;
         },
-        isScarce: () => state.remaining !== undefined && state.remaining < (state.limit ?? Infinity) / 2,
+        isScarce: () => state.remaining !== undefined && state.remaining < (state.limit ?? usualLimit) / 2,
       };
     },
   };
