@@ -71,11 +71,11 @@ export function createAuthenticator(options: AuthenticatorOptions): Authenticato
   let epoch = 0;
 
   function noteUse(id: string): void {
-    const now = Date.now();
-    if (now - (touched.get(id) ?? 0) < touchEvery) return;
+    const now = performance.now();
+    if (now - (touched.get(id) ?? -Infinity) < touchEvery) return;
     touched.set(id, now);
     // A late note of a key's use is no reason to refuse its caller.
-    keys.touch(id, new Date(now)).catch(onError);
+    keys.touch(id, new Date()).catch(onError);
   }
 
   async function byKey(request: FastifyRequest, hashed: string): Promise<Caller> {

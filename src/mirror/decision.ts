@@ -84,6 +84,15 @@ export function grantPurpose(mirrorId: string): string {
   return `grant:${mirrorId}`;
 }
 
+/** Milliseconds by which the clocks of several processes may differ. */
+const skew = 60_000;
+
+/** @param time Date.now(). An end that is yet to come was written before the clock was set back: long ago. */
+function endedSince(time: number, { finishedAt }: Mirror): boolean {
+  const at = finishedAt?.getTime() ?? 0;
+  return at >= time && at <= Date.now() + skew;
+}
+
 export function createDecider(options: DeciderOptions): Decide {
   const { mirrors, queue, sealer, freshness } = options;
   const present = new Map<string, Decision>();
@@ -178,7 +187,7 @@ export function createDecider(options: DeciderOptions): Decide {
         mirror.digest !== digest &&
         formatRepository(mirror.source) !== formatRepository(source) &&
         // What ended after the look has set a tag that the look has not seen.
-        (held !== undefined || !isFinal(mirror.state) || (mirror.finishedAt?.getTime() ?? 0) >= looked),
+        (held !== undefined || !isFinal(mirror.state) || endedSince(looked, mirror)),
     );
     if (!other) return;
     // What others mirror, and from where, is theirs to tell.

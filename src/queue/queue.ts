@@ -41,7 +41,7 @@ const heartbeatSeconds = 15;
 
 /** Seconds between a copy's own time limit and the end of its job, and milliseconds between two rescues. */
 const expiryMargin = 600;
-const rescueEvery = 60_000;
+const rescueEvery = 20_000;
 /** Milliseconds that one of Node's timers can take. */
 const longestTimer = 2 ** 31 - 1;
 
@@ -118,6 +118,12 @@ export async function openQueue(
       database.kysely,
     );
     for (const { id } of lost.rows) await boss.send(name, { mirrorId: id }, { singletonKey: id });
+    // Further off than pg-boss puts a job by itself, for no mirror that waits: the clock has been set back since.
+    await sql`update pgboss.job set start_after = now()
+      where name = ${name} and state in ('created', 'retry') and start_after > now() + interval '60 s'
+        and not exists (select from mirrors where id = singleton_key and wait_until is not null)`.execute(
+      database.kysely,
+    );
   }
   await rescue();
   const rescuer = setInterval(() => void rescue().catch(onError), rescueEvery);
