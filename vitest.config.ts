@@ -11,6 +11,7 @@ export default defineConfig({
     // Real registries, Skopeo and databases on two cores: a slow machine is no failure.
     testTimeout: 60_000,
     hookTimeout: 60_000,
+    expect: { poll: { timeout: 20_000 } },
     maxWorkers: 2,
   },
 });
