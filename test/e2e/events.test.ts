@@ -376,7 +376,7 @@ describe('an event stream', () => {
     await Promise.all(streams.map(({ begun }) => begun));
     const started = performance.now();
     expect(await world.service.stop('SIGTERM')).toBe(0);
-    expect(performance.now() - started).toBeLessThan(2000);
+    expect(performance.now() - started).toBeLessThan(5000);
     await Promise.all(streams.map(({ ended }) => ended));
     await world.restart();
     // The clients go on.
