@@ -1,4 +1,4 @@
-import { type ExpressionBuilder, type Kysely, sql } from 'kysely';
+import { type Kysely, sql } from 'kysely';
 import type { Digest } from '../core/digest.ts';
 import type { Failure } from '../core/errors.ts';
 import {
@@ -13,7 +13,8 @@ import type { Reference } from '../core/reference.ts';
 import { type Cancellation, cancelMirror } from './cancel.ts';
 import { guarded } from './errors.ts';
 import { type LayerChange, noteLayers, noteState } from './events.ts';
-import { fromRow, mirrorColumns, newRow, toMirror } from './mirror-row.ts';
+import { listMirrors, type MirrorFilter, type Page } from './list.ts';
+import { askedBy, fromRow, mirrorColumns, newRow, toMirror } from './mirror-row.ts';
 import type { Schema } from './schema.ts';
 
 /** The right to work on a mirror, until somebody else claims it. */
@@ -37,24 +38,6 @@ export interface Settlement {
   /** The try does not count: it was stopped, it has not failed. */
   uncounted?: boolean;
 }
-
-export interface Page {
-  limit: number;
-  before?: string;
-  state?: MirrorState;
-  /** Only mirrors that this tenant asked for. */
-  tenant?: string;
-}
-
-const askedBy =
-  (tenant: string) =>
-  ({ exists, selectFrom }: ExpressionBuilder<Schema, 'mirrors'>) =>
-    exists(
-      selectFrom('requests')
-        .select('requests.id')
-        .whereRef('requests.mirror_id', '=', 'mirrors.id')
-        .where('requests.tenant', '=', tenant),
-    );
 
 export type MirrorStore = ReturnType<typeof createMirrorStore>;
 
@@ -324,18 +307,6 @@ export function createMirrorStore(kysely: Kysely<Schema>, changed: (id: string) 
         return rows.map((row) => fromRow(row));
       }),
 
-    /** Newest first. */
-    list: ({ limit, before, state, tenant }: Page) =>
-      guarded(async () => {
-        let query = kysely.selectFrom('mirrors').select(mirrorColumns);
-        if (state) query = query.where('state', '=', state);
-        if (before)
-          query = query.where('seq', '<', (db) =>
-            db.selectFrom('mirrors').select('seq').where('id', '=', before),
-          );
-        if (tenant !== undefined) query = query.where(askedBy(tenant));
-        const rows = await query.orderBy('seq', 'desc').limit(limit).execute();
-        return rows.map((row) => fromRow(row));
-      }),
+    list: (filter: MirrorFilter, page: Page) => guarded(() => listMirrors(kysely, filter, page)),
   };
 }
