@@ -151,6 +151,7 @@ export async function startService(config: Config): Promise<Service> {
     { createHub },
     { createFeeds },
     { createRetentionStore },
+    { createPulse },
     { keepTidy },
   ] = await Promise.all([
     import('./db/open.ts'),
@@ -171,6 +172,7 @@ export async function startService(config: Config): Promise<Service> {
     import('./mirror/events.ts'),
     import('./mirror/feed.ts'),
     import('./db/retention.ts'),
+    import('./db/pulse.ts'),
     import('./mirror/upkeep.ts'),
   ]);
   const logger = createLogger(config.logLevel);
@@ -287,6 +289,7 @@ export async function startService(config: Config): Promise<Service> {
         // A caller is not turned away because the database is away for a moment.
         find: (hash) => untilDeadline(deadlineIn(config.submitBudget), () => keys.find(hash)),
       },
+      pulse: createPulse(database.kysely),
       adminKey: config.apiKey,
       limits: config.limits,
       trustedProxies: config.trustedProxies,
