@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { asMirrorError } from '../core/errors.ts';
 import { inParallel } from '../lib/parallel.ts';
+import type { createSlots } from '../lib/slots.ts';
 import type { MirrorEventView } from '../wire/event.ts';
 import type { MirrorAnswer } from '../wire/mirror.ts';
 import type { Client } from './client.ts';
@@ -11,8 +12,11 @@ import { LostSight, watch } from './watch.ts';
 
 type Report = (change: Partial<Row>) => void;
 
-/** Takes one image to the target; reports each change. Settles when there is nothing more to see. */
-export type Run = (image: string, report: Report) => Promise<void>;
+/** What a row is to bring. */
+export type Item = Pick<Row, 'name' | 'image' | 'to'>;
+
+/** Takes one image to its target; reports each change. Settles when there is nothing more to see. */
+export type Run = (item: Item, report: Report) => Promise<void>;
 
 /** What a batch is done with. */
 export interface Runs {
@@ -30,23 +34,19 @@ export interface BatchOptions {
   patient: boolean;
 }
 
-/** How many images are asked for at once; the service itself decides how many it copies. */
-export const submits = 16;
+/** How many mirrors are watched at once: a service gives 100 streams to a caller. The others wait for their turn. */
+export const watches = 64;
 
-/** Runs a batch and shows it. @param names what each is called that is shown; one that comes twice is run once. */
+/** Runs a batch and shows it. */
 export async function runBatch(
   context: Context,
-  names: readonly string[],
+  items: readonly Item[],
   { run, parallel, stopped, close }: Runs,
   { json, patient }: BatchOptions,
 ): Promise<ExitStatus> {
   const { signal, stderr } = context;
   const view = json ? undefined : await createView(context);
-  const rows = [...new Set(names)].map((image): Row => ({
-    image,
-    state: 'waiting',
-    startedAt: performance.now(),
-  }));
+  const rows = items.map((item): Row => ({ ...item, state: 'waiting', startedAt: performance.now() }));
   try {
     await inParallel(rows, parallel, async (row) => {
       const change = (values: Partial<Row>) => {
@@ -55,7 +55,7 @@ export async function runBatch(
       };
       change({ startedAt: performance.now() });
       try {
-        await (patient ? whenLetIn(() => run(row.image, change), change, signal) : run(row.image, change));
+        await (patient ? whenLetIn(() => run(row, change), change, signal) : run(row, change));
       } catch (error) {
         if (signal.aborted) return;
         change({ state: 'failed', failure: asMirrorError(error).toFailure() });
@@ -91,37 +91,41 @@ async function whenLetIn(work: () => Promise<void>, report: Report, signal: Abor
 }
 
 export interface FollowOptions {
-  /** What the image is called in the log. */
-  image: string;
+  /** What the mirror is called in the log. */
+  name: string;
   dryRun: boolean;
   wait: boolean;
   verbose?: true;
+  /** Bounds how many are watched. */
+  inSlot: ReturnType<typeof createSlots>;
 }
 
 /** Reports what the service has answered, and what becomes of it until it has ended. */
 export async function followAnswer(
   service: Client,
   { signal, stderr }: Context,
-  { image, dryRun, wait, verbose }: FollowOptions,
-  { target, cached, mirrorId: id }: MirrorAnswer,
+  { name, dryRun, wait, verbose, inSlot }: FollowOptions,
+  { target, cached, mirrorId: id }: Partial<MirrorAnswer>,
   report: Report,
 ): Promise<void> {
-  report({ target, ...(id !== undefined && { id }) });
+  report({ ...(target !== undefined && { target }), ...(id !== undefined && { id }) });
   if (cached) return report({ state: 'present' });
   if (dryRun || id === undefined) return report({ state: 'missing' });
   report({ state: 'queued' });
   if (!wait) return;
   try {
     const onEvent = (event: MirrorEventView) =>
-      event.type === 'layer' && stderr.write(`${image}: ${formatLayer(event)}\n`);
-    await watch(service, id, (seen) => report(changeOf(seen)), { signal, ...(verbose && { onEvent }) });
+      event.type === 'layer' && stderr.write(`${name}: ${formatLayer(event)}\n`);
+    await inSlot(() =>
+      watch(service, id, (seen) => report(changeOf(seen)), { signal, ...(verbose && { onEvent }) }),
+    );
   } catch (error) {
     if (!(error instanceof LostSight)) throw error;
     return report({ note: error.message });
   }
   if (verbose)
     stderr.write(
-      await service.log(id).catch((error: unknown) => `${image}: no log: ${asMirrorError(error).message}\n`),
+      await service.log(id).catch((error: unknown) => `${name}: no log: ${asMirrorError(error).message}\n`),
     );
 }
 
@@ -134,6 +138,7 @@ function statusOf(rows: readonly Row[]): ExitStatus {
 
 function toJson({
   image,
+  to,
   target,
   state,
   id,
@@ -143,5 +148,15 @@ function toJson({
   startedAt,
   endedAt = startedAt,
 }: Row): object {
-  return { image, target, state, id, progress, failure, note, milliseconds: Math.round(endedAt - startedAt) };
+  return {
+    image,
+    to,
+    target,
+    state,
+    id,
+    progress,
+    failure,
+    note,
+    milliseconds: Math.round(endedAt - startedAt),
+  };
 }

@@ -83,7 +83,7 @@ const batchLimits = { images: 500, targets: 20, pairs: 1000 };
 const platform = z.string().superRefine((text, context) => {
   explain(context, () => parsePlatform(text));
 });
-const artifactType = z.string().regex(/^[\x21-\x7e]{1,200}$/, 'is no artifact type');
+const artifactType = z.string().regex(/^[!-~]{1,200}$/, 'is no artifact type');
 const referrers = z.union([z.enum(['all', 'none']), z.array(artifactType).min(1).max(50)]);
 
 export const newMirrors = z
@@ -192,7 +192,7 @@ export const listQuery = z.strictObject({
     .describe('What the source resolved to, such as sha256:…'),
   tenant: z
     .string()
-    .regex(/^[^\0]+$/)
+    .regex(/^[!-~]{1,500}$/)
     .optional()
     .describe('What this tenant has asked for; for administrators'),
   since: moment.optional().describe('Asked for then or later; ISO 8601'),

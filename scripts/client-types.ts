@@ -24,6 +24,9 @@ export async function readOpenapi(): Promise<unknown> {
 
 /** src/cli/openapi.ts: the types of our API, as its document has them. */
 export async function clientTypes(): Promise<string> {
-  const nodes = await openapiTs((await readOpenapi()) as OpenAPI3, { alphabetize: true });
+  const nodes = await openapiTs((await readOpenapi()) as OpenAPI3, {
+    alphabetize: true,
+    defaultNonNullable: false,
+  });
   return `// Made of the OpenAPI document by \`node scripts/generate.ts\`.\n\n${astToString(nodes)}`;
 }
