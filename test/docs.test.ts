@@ -1,7 +1,9 @@
 import { existsSync, globSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { format, resolveConfig } from 'prettier';
 import { describe, expect, it } from 'vitest';
+import { clientTypes, readOpenapi } from '../scripts/client-types.ts';
 import { errorsPage, provocationOf, provokedIn } from '../scripts/errors-page.ts';
 import { configJsonSchema } from '../src/config.ts';
 import { catalogue, type ErrorCode } from '../src/core/errors.ts';
@@ -15,6 +17,21 @@ describe('the documents', () => {
     // Prettier aligns tables.
     const plain = (text: string) => text.replace(/ *\| */g, '|').replace(/-{2,}/g, '-');
     expect(plain(read('docs/errors.md'))).toBe(plain(errorsPage()));
+  });
+
+  it('have the types of the API, as its routes have them (node scripts/generate.ts)', async () => {
+    const file = 'src/cli/openapi.ts';
+    const options = { ...(await resolveConfig(join(root, file))), filepath: file };
+    expect(read(file)).toBe(await format(await clientTypes(), options));
+  });
+
+  it('name in the OpenAPI document what it has, and have nothing there that it does not name', async () => {
+    const { paths, components } = (await readOpenapi()) as { paths: object; components: { schemas: object } };
+    const named = (value: object) =>
+      [...JSON.stringify(value).matchAll(/"#\/components\/schemas\/(\w+)"/g)].map(([, name]) => name);
+    const names = new Set([...named(paths), ...named(components)]);
+    expect([...names].sort()).toEqual(Object.keys(components.schemas).sort());
+    expect([...names].filter((name) => name?.endsWith('Input'))).toEqual([]);
   });
 
   it('say of every error how it is provoked', () => {
