@@ -332,7 +332,7 @@ describe('wrong use', () => {
     [['mirror', '--to', 'b'], 64, 'name an image'],
     [['mirror', 'a', '--to', 'b', '--platform', 'amd64'], 64, 'is no platform'],
     [['mirror', 'a', '--to', 'b', '--referrers', 'some'], 64, 'all, none, or artifact types'],
-    [['mirror', '--from', 'nowhere.txt', '--to', 'b'], 1, 'nowhere.txt can\'t be read (ENOENT)'],
+    [['mirror', '--from', 'nowhere.txt', '--to', 'b'], 1, "nowhere.txt can't be read (ENOENT)"],
     [['list', '-n', '0'], 64, 'from 1 on'],
     [['list', '--since', 'yesterday'], 64, 'Write it like 90m'],
     [['list', '--state', 'x'], 64, 'Allowed choices'],
