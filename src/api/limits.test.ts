@@ -49,7 +49,7 @@ async function start(settings: Partial<LimitSettings>, trustProxy: string[] | fa
       throw new MirrorError('unauthenticated', 'Who is that?');
     });
     limits.admit(request, token, admin);
-    const { more = 0 } = request.query as { more?: number };
+    const { more = '0' } = request.query as { more?: string };
     const refused = Array.from({ length: Number(more) }, () => limits.countMore(request));
     return { ok: true, refused: refused.map((error) => error?.message) };
   };
@@ -164,7 +164,7 @@ describe('a call that asks for several things', () => {
     const { refused } = await ask(3, { as: 'ann' });
     expect(refused).toEqual([
       null,
-      ...Array(2).fill(expect.stringContaining('Too many submits with this access token')),
+      ...Array<unknown>(2).fill(expect.stringContaining('Too many submits with this access token')),
     ]);
     expect((await ask(0, { as: 'ann' })).status).toBe(429);
     expect(await ask(4, { as: 'bob' })).toMatchObject({ status: 200, let: 4 });

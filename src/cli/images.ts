@@ -1,9 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { addAbortSignal } from 'node:stream';
 import { text } from 'node:stream/consumers';
-import { InvalidArgumentError } from 'commander';
-import { asMirrorError, MirrorError } from '../core/errors.ts';
-import { parsePlatform, type Referrers } from '../core/selection.ts';
+import { MirrorError } from '../core/errors.ts';
 
 /**
  * The images that a file lists, one a line; `#` begins a comment, which no reference has.
@@ -30,23 +28,4 @@ export async function readImages(file: string, signal: AbortSignal): Promise<str
 /** Reads an option that may come several times. */
 export function collect(value: string, before: string[] = []): string[] {
   return [...before, value];
-}
-
-/** Reads `linux/amd64,linux/arm64`, which may come several times. */
-export function collectPlatforms(value: string, before: string[] = []): string[] {
-  const named = value.split(',');
-  try {
-    return [...before, ...named.map((each) => parsePlatform(each))];
-  } catch (error) {
-    throw new InvalidArgumentError(asMirrorError(error).message);
-  }
-}
-
-/** Reads `all`, `none`, or artifact types with commas between them. */
-export function parseReferrers(value: string): Referrers {
-  if (value === 'all' || value === 'none') return value;
-  const types = value.split(',');
-  if (types.some((type) => !type.includes('/')))
-    throw new InvalidArgumentError('Give all, none, or artifact types such as application/spdx+json.');
-  return types;
 }

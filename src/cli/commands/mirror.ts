@@ -4,23 +4,21 @@ import { join } from 'node:path';
 import { Command } from 'commander';
 import type { Config } from '../../config.ts';
 import { formatReference } from '../../core/reference.ts';
-import type { Choice } from '../../core/selection.ts';
 import { isAlive } from '../../lib/lock.ts';
 import { createSlots } from '../../lib/slots.ts';
 import { pairsOf } from '../../mirror/batch.ts';
 import { followAnswer, runBatch, type Run, type Runs, watches } from '../batch.ts';
+import { type ChoiceOptions, choiceOf, choiceOptions } from '../choice.ts';
 import type { Client } from '../client.ts';
 import type { Context, ExitStatus } from '../context.ts';
-import { collect, collectPlatforms, parseReferrers, readImages } from '../images.ts';
+import { collect, readImages } from '../images.ts';
 import { changeOf } from '../live.ts';
 import { createSubmitter } from '../submitter.ts';
 import { locateService, serviceOption, type ServiceOptions } from '../service.ts';
 
-interface MirrorOptions extends ServiceOptions {
+interface MirrorOptions extends ServiceOptions, ChoiceOptions {
   to: string[];
   from?: string;
-  platform?: string[];
-  referrers?: Choice['referrers'];
   dryRun?: true;
   json?: true;
   wait: boolean;
@@ -28,7 +26,7 @@ interface MirrorOptions extends ServiceOptions {
 }
 
 export function mirrorCommand(context: Context, done: (status: ExitStatus) => void): Command {
-  return new Command('mirror')
+  const command = new Command('mirror')
     .summary('copy images to registries')
     .description(
       'Copies images to registries; names, tags and digests stay the same. Uses the named or running service, else does ' +
@@ -41,27 +39,18 @@ export function mirrorCommand(context: Context, done: (status: ExitStatus) => vo
       collect,
     )
     .option('--from <file>', 'read images from a file, one a line, # for comments; - is standard input')
-    .option(
-      '--platform <platforms>',
-      'only these: linux/amd64,linux/arm64 (default: as configured)',
-      collectPlatforms,
-    )
-    .option(
-      '--referrers <which>',
-      'signatures, attestations …: all, none, or artifact types with commas (default: as configured)',
-      parseReferrers,
-    )
     .option('--dry-run', 'look and tell, copy nothing')
     .option('--no-wait', 'ask the service and do not wait for the copies')
     .option('--json', 'print one JSON document an image and target')
     .option('-v, --verbose', "print what becomes of layers, and the copies' logs, to standard error")
-    .addOption(serviceOption())
-    .action(async (images: string[], options: MirrorOptions, command: Command) => {
-      const listed = options.from === undefined ? [] : await readImages(options.from, context.signal);
-      const all = [...images, ...listed];
-      if (all.length === 0) command.error('error: name an image, or a file with images with --from');
-      done(await mirror(context, all, options));
-    });
+    .addOption(serviceOption());
+  for (const option of choiceOptions()) command.addOption(option);
+  return command.action(async (images: string[], options: MirrorOptions) => {
+    const listed = options.from === undefined ? [] : await readImages(options.from, context.signal);
+    const all = [...images, ...listed];
+    if (all.length === 0) command.error('error: name an image, or a file with images with --from');
+    done(await mirror(context, all, options));
+  });
 }
 
 async function mirror(context: Context, images: string[], options: MirrorOptions): Promise<ExitStatus> {
@@ -75,10 +64,6 @@ async function mirror(context: Context, images: string[], options: MirrorOptions
     name: several ? `${image} → ${to}` : image,
   }));
   return runBatch(context, items, runs, { ...options, patient: options.wait && !options.dryRun });
-}
-
-function choiceOf({ platform, referrers }: MirrorOptions): Choice {
-  return { ...(platform && { platforms: platform }), ...(referrers !== undefined && { referrers }) };
 }
 
 function askService(service: Client, context: Context, options: MirrorOptions): Runs {
