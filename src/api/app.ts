@@ -24,6 +24,7 @@ import { registerHealth } from './routes/health.ts';
 import { registerKeys } from './routes/keys.ts';
 import { registerMirrors } from './routes/mirrors.ts';
 import { registerPairing } from './routes/pairing.ts';
+import { registerPlan } from './routes/plan.ts';
 import { registerViews } from './routes/views.ts';
 import { registerWave } from './routes/wave.ts';
 import { createStreams, type Streams } from './streams.ts';
@@ -138,6 +139,7 @@ export async function createApp(options: AppOptions): Promise<App> {
   await registerDocs(app, dependencies);
   registerWave(app, dependencies);
   registerMirrors(app, dependencies);
+  registerPlan(app, dependencies);
   registerEvents(app, dependencies);
   registerKeys(app, dependencies);
   registerHealth(app, dependencies);

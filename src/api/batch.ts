@@ -1,7 +1,8 @@
 import type { FastifyRequest } from 'fastify';
-import { asMirrorError } from '../core/errors.ts';
+import { asMirrorError, type MirrorError } from '../core/errors.ts';
+import type { Choice } from '../core/selection.ts';
 import { askEach, type Outcome, type Pair, pairsOf } from '../mirror/batch.ts';
-import type { NewMirrors } from '../wire/mirror.ts';
+import type { NewMirrors, OutcomeErrorView } from '../wire/mirror.ts';
 import { noteFailure } from './errors.ts';
 import type { Limits } from './limits.ts';
 
@@ -45,4 +46,14 @@ export async function askAll<T>(
   } finally {
     request.socket.off('close', leave);
   }
+}
+
+/** What a body says of what is wanted of its images. */
+export function choiceOf({ platforms, referrers }: NewMirrors): Choice {
+  return { ...(platforms && { platforms }), ...(referrers !== undefined && { referrers }) };
+}
+
+export function toErrorView(error: MirrorError): OutcomeErrorView {
+  const { retryAfter } = error;
+  return { ...error.toFailure(), ...(retryAfter !== undefined && { retryAfter }) };
 }

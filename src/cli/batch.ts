@@ -4,9 +4,9 @@ import { inParallel } from '../lib/parallel.ts';
 import type { createSlots } from '../lib/slots.ts';
 import type { MirrorEventView } from '../wire/event.ts';
 import type { MirrorAnswer } from '../wire/mirror.ts';
-import type { Client } from './client.ts';
+import type { Client, Plan } from './client.ts';
 import { type Context, exitStatus, type ExitStatus, printJson } from './context.ts';
-import { formatLayer } from './format.ts';
+import { formatCost, formatLayer } from './format.ts';
 import { changeOf, createView, type Row } from './live.ts';
 import { LostSight, watch } from './watch.ts';
 
@@ -90,10 +90,21 @@ async function whenLetIn(work: () => Promise<void>, report: Report, signal: Abor
   }
 }
 
+/** Reports what a dry run has found out. */
+export function reportPlan(
+  { stderr }: Context,
+  name: string,
+  plan: Plan,
+  report: Report,
+  verbose?: true,
+): void {
+  report({ target: plan.target, plan, state: plan.present ? 'present' : 'missing' });
+  if (verbose) stderr.write(formatCost(plan).replace(/^/gm, `${name}: `) + '\n');
+}
+
 export interface FollowOptions {
   /** What the mirror is called in the log. */
   name: string;
-  dryRun: boolean;
   wait: boolean;
   verbose?: true;
   /** Bounds how many are watched. */
@@ -104,13 +115,13 @@ export interface FollowOptions {
 export async function followAnswer(
   service: Client,
   { signal, stderr }: Context,
-  { name, dryRun, wait, verbose, inSlot }: FollowOptions,
+  { name, wait, verbose, inSlot }: FollowOptions,
   { target, cached, mirrorId: id }: Partial<MirrorAnswer>,
   report: Report,
 ): Promise<void> {
   report({ ...(target !== undefined && { target }), ...(id !== undefined && { id }) });
   if (cached) return report({ state: 'present' });
-  if (dryRun || id === undefined) return report({ state: 'missing' });
+  if (id === undefined) return report({ state: 'missing' });
   report({ state: 'queued' });
   if (!wait) return;
   try {
@@ -136,27 +147,8 @@ function statusOf(rows: readonly Row[]): ExitStatus {
     : exitStatus.pending;
 }
 
-function toJson({
-  image,
-  to,
-  target,
-  state,
-  id,
-  progress,
-  failure,
-  note,
-  startedAt,
-  endedAt = startedAt,
-}: Row): object {
-  return {
-    image,
-    to,
-    target,
-    state,
-    id,
-    progress,
-    failure,
-    note,
-    milliseconds: Math.round(endedAt - startedAt),
-  };
+function toJson({ startedAt, endedAt = startedAt, ...row }: Row): object {
+  const { image, to, target, state, id, progress, plan, failure, note } = row;
+  const milliseconds = Math.round(endedAt - startedAt);
+  return { image, to, target, state, id, progress, plan, failure, note, milliseconds };
 }

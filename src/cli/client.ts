@@ -8,6 +8,8 @@ import { type Brought, readStream } from './stream.ts';
 type Schemas = components['schemas'];
 export type NewMirrors = Schemas['NewMirrors'];
 export type Outcome = Schemas['Outcome'];
+export type OutcomeError = Schemas['OutcomeError'];
+export type Plan = Schemas['Plan'];
 export type ListQuery = NonNullable<paths['/v1/mirrors']['get']['parameters']['query']>;
 
 /** Our own API, as the commands use it; its types are those of the OpenAPI document. Every method throws MirrorError. */
@@ -15,6 +17,8 @@ export interface Client {
   readonly url: string;
   /** An outcome for each image and target, in the order asked for. */
   submit(batch: NewMirrors): Promise<Outcome[]>;
+  /** What that would do. */
+  plan(batch: NewMirrors): Promise<Schemas['PlanOutcome'][]>;
   mirror(id: string): Promise<Schemas['Mirror']>;
   /** Live events of a mirror from its beginning, or behind one of them, until the stream ends or is cut. */
   events(id: string, after: string | undefined, signal: AbortSignal): Promise<AsyncIterable<Brought>>;
@@ -137,6 +141,7 @@ function createClient(base: string, login: Login, stop: AbortSignal): Client {
   return {
     url: base,
     submit: async (body) => dataOf(await api.POST('/v1/mirrors', { ...within(limits.batch), body })).outcomes,
+    plan: async (body) => dataOf(await api.POST('/v1/plan', { ...within(limits.batch), body })).plans,
     mirror: async (id) => dataOf(await api.GET('/v1/mirrors/{id}', of(id))),
     events: (id, after, signal) =>
       readStream(
@@ -194,7 +199,7 @@ async function refusal(answer: Response, withoutKey: boolean): Promise<MirrorErr
 }
 
 /** What the service says of one of many, as if it had happened here. */
-export function toError(error: NonNullable<Outcome['error']>): MirrorError {
+export function toError(error: OutcomeError): MirrorError {
   const { code, message, side, remedy, retryable, retryAfter } = error;
   return new MirrorError(codeOf(code) ?? 'internal', message, {
     ...(side && { side }),

@@ -2,6 +2,7 @@ import { styleText } from 'node:util';
 import { formatBytes } from '../core/bytes.ts';
 import type { LayerEventView } from '../wire/event.ts';
 import type { FailureView, MirrorView, WaitView } from '../wire/mirror.ts';
+import type { Plan } from './client.ts';
 
 type Colour = 'red' | 'green' | 'yellow' | 'blue' | 'dim' | 'bold';
 
@@ -70,6 +71,31 @@ export function formatProgress({ layersDone, layersTotal, bytesDone, bytesTotal 
   if (bytesTotal === 0) return '';
   const done = bytesDone === bytesTotal ? '' : `${formatBytes(bytesDone)} of `;
   return `${layersDone}/${layersTotal} layers, ${done}${formatBytes(bytesTotal)}`;
+}
+
+/** `12.3 MB of 28.1 MB, 3 of 4 blobs, 2 of 2 referrers`: what of it would be moved; nothing where there is none. */
+export function formatPlan({ present, bytes, blobs, referrers }: Plan): string {
+  if (present) return '';
+  const of = ({ missing, total }: { missing: number; total: number }, what: string) =>
+    `${missing} of ${total} ${what}`;
+  return [
+    `${formatBytes(bytes.missing)} of ${formatBytes(bytes.total)}`,
+    of(blobs, 'blobs'),
+    ...(referrers.total > 0 ? [of(referrers, 'referrers')] : []),
+  ].join(', ');
+}
+
+/** What else a dry run tells, a fact a line. */
+export function formatCost({ digest, manifests, foreign, rate }: Plan): string {
+  const { reads, remaining, limit, resumesAt } = rate;
+  const known =
+    remaining === undefined ? '' : `; ${remaining}${limit === undefined ? '' : ` of ${limit}`} left there`;
+  return [
+    `digest ${digest}, ${manifests.missing} of ${manifests.total} manifests`,
+    `reads ${reads} manifests of the source${known}`,
+    ...(resumesAt === undefined ? [] : [`the source lets nobody in before ${resumesAt}`]),
+    ...foreign.map((layer) => `${layer} has URLs of its own and is not moved`),
+  ].join('\n');
 }
 
 /** `docker.io until 14:05`, or without a host `14:05:03`: in local time, with the day where it is another one. */

@@ -1,9 +1,11 @@
 import type { Progress } from '../core/mirror.ts';
 import type { FailureView, WaitView } from '../wire/mirror.ts';
+import type { Plan } from './client.ts';
 import type { Context } from './context.ts';
 import {
   formatDuration,
   formatFailure,
+  formatPlan,
   formatProgress,
   formatWait,
   indent,
@@ -25,6 +27,8 @@ export interface Row {
   phase?: string;
   id?: string;
   progress?: Progress;
+  /** Of a dry run. */
+  plan?: Plan;
   failure?: FailureView;
   /** While it is `queued`: when it is tried again. */
   wait?: WaitView | undefined;
@@ -124,10 +128,11 @@ function createPlainView({ stdout, stderr }: Context): View {
 
 /** `✓ ubuntu → quay.io/library/ubuntu:latest  done  6/6 layers, 28.1 MB  3.2 s`, as wide as the terminal. */
 function describe(row: Row, stream: NodeJS.WriteStream): string {
-  const { name, image, target, state, phase, progress, startedAt, endedAt } = row;
+  const { name, image, target, state, phase, progress, plan, startedAt, endedAt } = row;
   const word = state === 'copying' ? (phase ?? state) : wordOf(row);
   const took = formatDuration((endedAt ?? performance.now()) - startedAt);
-  const rest = [word, progress ? formatProgress(progress) : '', state === 'waiting' ? '' : took];
+  const amount = plan ? formatPlan(plan) : progress ? formatProgress(progress) : '';
+  const rest = [word, amount, state === 'waiting' ? '' : took];
   const facts = rest.filter((part) => part !== '').join('  ');
   const route = target === undefined ? name : `${image} → ${target}`;
   const width = stream.isTTY ? stream.columns - facts.length - 5 : Infinity;

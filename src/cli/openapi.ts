@@ -704,6 +704,67 @@ export interface paths {
     patch?: never;
     trace?: never;
   };
+  '/v1/plan': {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    get?: never;
+    put?: never;
+    /**
+     * Say what mirroring would do
+     * @description The body and the limits are those of `POST /v1/mirrors`, with or without `dryRun`. Nothing is started or recorded. The manifests of the source are read, which a quota of pulls counts.
+     */
+    post: {
+      parameters: {
+        query?: never;
+        header?: never;
+        path?: never;
+        cookie?: never;
+      };
+      requestBody: {
+        content: {
+          'application/json': components['schemas']['NewMirrors'];
+        };
+      };
+      responses: {
+        /** @description Default Response */
+        '4XX': {
+          headers: {
+            [name: string]: unknown;
+          };
+          content: {
+            'application/json': components['schemas']['Error'];
+          };
+        };
+        /** @description Default Response */
+        '5XX': {
+          headers: {
+            [name: string]: unknown;
+          };
+          content: {
+            'application/json': components['schemas']['Error'];
+          };
+        };
+        /** @description Default Response */
+        200: {
+          headers: {
+            [name: string]: unknown;
+          };
+          content: {
+            'application/json': components['schemas']['Plans'];
+          };
+        };
+      };
+    };
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
   '/v1alpha1/mirrors/{id}': {
     parameters: {
       query?: never;
@@ -1281,16 +1342,7 @@ export interface components {
       cached?: boolean;
       digest?: string;
       /** @description Why there is nothing else */
-      error?: {
-        code: string;
-        message: string;
-        remedy: string;
-        retryable: boolean;
-        /** @description Seconds after which to ask again */
-        retryAfter?: number;
-        /** @enum {string} */
-        side?: 'source' | 'target';
-      };
+      error?: components['schemas']['OutcomeError'];
       /** @description As it was asked for */
       image: string;
       mirrorId?: string;
@@ -1298,9 +1350,64 @@ export interface components {
       target?: string;
       to: string;
     };
+    OutcomeError: {
+      code: string;
+      message: string;
+      remedy: string;
+      retryable: boolean;
+      /** @description Seconds after which to ask again */
+      retryAfter?: number;
+      /** @enum {string} */
+      side?: 'source' | 'target';
+    };
     Outcomes: {
       /** @description In the order asked for: image by image, target by target */
       outcomes: components['schemas']['Outcome'][];
+    };
+    Plan: {
+      blobs: components['schemas']['Share'];
+      /** @description Compressed bytes of those blobs */
+      bytes: components['schemas']['Share'];
+      digest: string;
+      /** @description Layers that live elsewhere by design, and are not moved */
+      foreign: string[];
+      manifests: components['schemas']['Share'];
+      /** @description All that is wanted is there: nothing would be done */
+      present: boolean;
+      /** @description What it would cost of the quota of the source */
+      rate: {
+        limit?: number;
+        /** @description Manifests that would be read of the source: what a quota of pulls counts */
+        reads: number;
+        /** @description What the source has told of its quota: what is left of it */
+        remaining?: number;
+        /**
+         * Format: date-time
+         * @description Before that, the source lets nobody in
+         */
+        resumesAt?: string;
+      };
+      /** @description Signatures, attestations … */
+      referrers: components['schemas']['Share'];
+      target: string;
+      /** @description What of the image */
+      wanted: {
+        /** @description Absent: every one */
+        platforms?: string[];
+        referrers: ('all' | 'none') | string[];
+      };
+    };
+    PlanOutcome: {
+      /** @description What mirroring it would be refused for */
+      error?: components['schemas']['OutcomeError'];
+      /** @description As it was asked for */
+      image: string;
+      plan?: components['schemas']['Plan'];
+      to: string;
+    };
+    Plans: {
+      /** @description In the order asked for: image by image, target by target */
+      plans: components['schemas']['PlanOutcome'][];
     };
     ProgressEvent: {
       /** Format: date-time */
@@ -1317,6 +1424,11 @@ export interface components {
       phase?: 'planning' | 'copying' | 'verifying' | 'tagging';
       /** @constant */
       type: 'progress';
+    };
+    Share: {
+      /** @description Of these, not at the target */
+      missing: number;
+      total: number;
     };
     StateEvent: {
       /** Format: date-time */

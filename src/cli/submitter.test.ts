@@ -22,7 +22,7 @@ const pairs = (images: number, targets: string[]): Pair[] =>
 describe('what the command line asks for', () => {
   it('goes in requests of a hundred images, for all targets at once', async () => {
     const service = stub(({ image, to }) => ({ target: `${to}/${image}` }));
-    const submitter = createSubmitter(service, 2, {});
+    const submitter = createSubmitter(service.submit, 2, {});
     const answers = await Promise.all(pairs(250, ['a', 'b']).map((pair) => submitter.submit(pair)));
     expect(service.requests).toEqual([100, 100, 50].map((images) => ({ images, to: ['a', 'b'] })));
     expect(answers.map(({ target }) => target)).toEqual(
@@ -33,7 +33,7 @@ describe('what the command line asks for', () => {
   it('goes in no request that is too large for the service', async () => {
     const targets = Array.from({ length: 20 }, (_, n) => `t${n}`);
     const service = stub();
-    const submitter = createSubmitter(service, 20, {});
+    const submitter = createSubmitter(service.submit, 20, {});
     await Promise.all(pairs(60, targets).map((pair) => submitter.submit(pair)));
     expect(service.requests.map(({ images }) => images)).toEqual([50, 10]);
   });
@@ -49,7 +49,7 @@ describe('what the command line asks for', () => {
     const service = stub(({ image, to }) =>
       image === 'i1' && to === 'b' ? { error: { ...error, retryAfter: 7 } } : { cached: true },
     );
-    const submitter = createSubmitter(service, 2, {});
+    const submitter = createSubmitter(service.submit, 2, {});
     const ask = () => Promise.allSettled(pairs(3, ['a', 'b']).map((pair) => submitter.submit(pair)));
     const settled = await ask();
     expect(settled.map(({ status }) => status)).toEqual([
@@ -73,11 +73,7 @@ describe('what the command line asks for', () => {
 
   it('keeps an error that this command does not know', async () => {
     const error = { code: 'of_next_year', message: 'm', remedy: 'r', retryable: false };
-    const submitter = createSubmitter(
-      stub(() => ({ error })),
-      1,
-      {},
-    );
+    const submitter = createSubmitter(stub(() => ({ error })).submit, 1, {});
     await expect(submitter.submit({ image: 'a', to: 'b' })).rejects.toMatchObject({
       message: 'm',
       remedy: 'r',

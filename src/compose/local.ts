@@ -4,6 +4,7 @@ import { createKeychain } from '../keychain/installation.ts';
 import type { VerifyLevel } from '../core/mirror.ts';
 import { type Choice, select } from '../core/selection.ts';
 import { allowAll } from '../lib/address.ts';
+import { createForecaster } from '../mirror/forecast.ts';
 import { inspect, type Inspection } from '../mirror/inspection.ts';
 import { createLocalMirror, type LocalMirror } from '../mirror/local.ts';
 import { createObservatory } from '../mirror/look.ts';
@@ -34,6 +35,7 @@ export function createLocal(config: Config, runDir: string): LocalMirror & { clo
       retry: config.retry,
       selection: selectionOf(config),
       isComplete: createPresence(tools.registry, config.verify),
+      forecaster: createForecaster(tools),
     }),
     close: () => tools.registry.close(),
   };

@@ -12,6 +12,7 @@ import { grantPurpose } from '../mirror/decision.ts';
 import { createPushCheck } from '../mirror/access.ts';
 import { createObservatory } from '../mirror/look.ts';
 import { deadlineIn, signalUntil, untilDeadline } from '../mirror/retry.ts';
+import { createForecaster } from '../mirror/forecast.ts';
 import { createPresence } from '../mirror/presence.ts';
 import { createWorker } from '../mirror/worker.ts';
 import { readVersion } from '../version.ts';
@@ -167,6 +168,7 @@ export async function startService(config: Config): Promise<Service> {
         knowsRegistry: mirrors.knowsRegistry,
       }),
       runner,
+      forecaster: createForecaster(tools),
       keychainOf,
       checkPush: createPushCheck(tools.registry),
       sealer,

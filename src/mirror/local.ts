@@ -5,6 +5,7 @@ import { type Mirror, noProgress } from '../core/mirror.ts';
 import { formatReference, formatRepository } from '../core/reference.ts';
 import { type Choice, select, type Selection } from '../core/selection.ts';
 import type { Keychain } from '../keychain/keychain.ts';
+import type { Forecast, Forecaster } from './forecast.ts';
 import type { Looks } from './look.ts';
 import { type Plan, planRoute } from './plan.ts';
 import type { Presence } from './presence.ts';
@@ -24,6 +25,7 @@ export interface LocalOptions {
   /** What is wanted of an image where a request does not say. */
   selection: Selection;
   isComplete: Presence;
+  forecaster: Forecaster;
 }
 
 export interface LocalRequest {
@@ -46,6 +48,8 @@ export interface LocalMirror {
    * @throws MirrorError when the request itself is wrong, or its registries can't be looked at.
    */
   mirror(request: LocalRequest): Promise<Mirror>;
+  /** Says what mirroring would do, and does nothing. Throws whatever that would be refused for. */
+  forecast(wanted: Pick<LocalRequest, 'image' | 'repository' | 'choice' | 'signal'>): Promise<Forecast>;
 }
 
 export function createLocalMirror({
@@ -56,6 +60,7 @@ export function createLocalMirror({
   retry,
   selection: fallback,
   isComplete,
+  forecaster,
 }: LocalOptions): LocalMirror {
   /** Which source each target of this run comes from. */
   const origins = new Map<string, Plan>();
@@ -77,7 +82,16 @@ export function createLocalMirror({
       );
   }
 
-  return {
+  const local: LocalMirror = {
+    async forecast({ image, repository, choice = {}, signal }) {
+      const nobody = () => undefined;
+      await local.mirror({
+        ...{ image, repository, choice, signal },
+        ...{ dryRun: true, onChange: nobody, onLog: nobody },
+      });
+      const route = routeOf(image, repository);
+      return forecaster(route, select(choice, fallback), { looks, keychain }, deadlineIn(budget));
+    },
     async mirror({ image, repository, choice = {}, dryRun, signal, onChange, onLog }) {
       const selection = select(choice, fallback);
       const deadline = deadlineIn(budget);
@@ -155,4 +169,5 @@ export function createLocalMirror({
       }
     },
   };
+  return local;
 }

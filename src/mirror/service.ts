@@ -3,6 +3,7 @@ import type { Digest } from '../core/digest.ts';
 import { asMirrorError, MirrorError } from '../core/errors.ts';
 import type { Mirror } from '../core/mirror.ts';
 import { formatReference } from '../core/reference.ts';
+import { select } from '../core/selection.ts';
 import type { MirrorFilter, MirrorPage, Page } from '../db/list.ts';
 import type { RequestStore, StoredRequest } from '../db/requests.ts';
 import { createMemo } from '../lib/memo.ts';
@@ -15,8 +16,11 @@ import {
   type Repetition,
   type Submission,
 } from './decision.ts';
+import type { Forecast, Forecaster } from './forecast.ts';
+import { advise, placeOf } from './remedy.ts';
 import { deadlineIn, untilDeadline } from './retry.ts';
 import type { Runner } from './runner.ts';
+import { routeOf } from './target.ts';
 
 /** What a caller is told at once. */
 export interface Answer {
@@ -41,6 +45,8 @@ export interface RequestRecord extends StoredRequest {
 /** What the API needs of this room. Every method throws MirrorError only. */
 export interface MirrorService {
   submit(submission: Submission, caller: Caller): Promise<Answer>;
+  /** Says what a submit would do, and starts nothing. Throws whatever that would be refused for. */
+  forecast(submission: Omit<Submission, 'dryRun'>, caller: Caller): Promise<Forecast>;
   request(requestId: string): Promise<RequestRecord | undefined>;
   mirror(mirrorId: string): Promise<Mirror | undefined>;
   /** Whether the caller asked for this mirror, or is an administrator. */
@@ -67,6 +73,7 @@ export interface ServiceOptions extends DeciderOptions {
   requests: RequestStore;
   queue: Queue;
   runner: Runner;
+  forecaster: Forecaster;
   /** Seconds for which a submit goes on asking what is down for a moment. */
   budget: number;
 }
@@ -160,6 +167,19 @@ export function createMirrorService(
 
   return {
     submit: (submission, caller) => ask(submission, submission, caller),
+    async forecast(submission, caller) {
+      await decide({ ...submission, dryRun: true }, caller, deadlineIn(options.budget));
+      const { image, repository, choice = {} } = submission;
+      const { grant } = caller;
+      const route = routeOf(image, repository);
+      const keychain = options.keychainOf(grant);
+      const means = { looks: options.observatory.as(keychain), keychain };
+      return options
+        .forecaster(route, select(choice, options.selection), means, deadlineIn(options.budget))
+        .catch((error: unknown) => {
+          throw advise(asMirrorError(error), route, grant && placeOf(grant));
+        });
+    },
     async cancel(mirrorId, caller) {
       const deadline = deadlineIn(options.budget);
       const failure = new MirrorError('cancelled', 'It was cancelled.').toFailure();

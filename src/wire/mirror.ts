@@ -33,6 +33,9 @@ export const wait = z.object({
 });
 export type WaitView = z.infer<typeof wait>;
 
+/** All, none, or these artifact types. */
+export const mirrorReferrers = z.union([z.enum(['all', 'none']), z.array(z.string())]);
+
 const arrival = z
   .object({
     manifests: z.number(),
@@ -59,9 +62,7 @@ export const mirror = z
     target: z.string(),
     digest: z.string(),
     platforms: z.array(z.string()).optional().describe('Those that are wanted; absent: every one'),
-    referrers: z
-      .union([z.enum(['all', 'none']), z.array(z.string())])
-      .describe('What is wanted of what refers to it'),
+    referrers: mirrorReferrers.describe('What is wanted of what refers to it'),
     state: mirrorState,
     phase: phase.optional(),
     progress,
@@ -133,9 +134,10 @@ export const mirrorAnswer = z
 export type MirrorAnswer = z.infer<typeof mirrorAnswer>;
 
 /** A failure of something that was asked for, not of the request that asked. */
-export const outcomeError = failure.extend({
-  retryAfter: z.number().optional().describe('Seconds after which to ask again'),
-});
+export const outcomeError = failure
+  .extend({ retryAfter: z.number().optional().describe('Seconds after which to ask again') })
+  .meta({ id: 'OutcomeError' });
+export type OutcomeErrorView = z.infer<typeof outcomeError>;
 
 export const outcome = z
   .object({

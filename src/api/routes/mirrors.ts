@@ -20,7 +20,7 @@ import {
   type WaitView,
 } from '../../wire/mirror.ts';
 import type { App, Dependencies } from '../app.ts';
-import { askAll } from '../batch.ts';
+import { askAll, choiceOf, toErrorView } from '../batch.ts';
 
 const errors = { '4xx': errorAnswer, '5xx': errorAnswer };
 const security = [{ key: [] }];
@@ -46,8 +46,8 @@ export function registerMirrors(app: App, { service, auth, limits }: Dependencie
     },
     async (request): Promise<Outcomes> => {
       const caller = await auth.byHeader(request);
-      const { dryRun = false, platforms, referrers } = request.body;
-      const choice = { ...(platforms && { platforms }), ...(referrers !== undefined && { referrers }) };
+      const { dryRun = false } = request.body;
+      const choice = choiceOf(request.body);
       const found = await askAll(request, limits, ({ image, to }) =>
         service.submit({ image, repository: to, choice, dryRun }, caller),
       );
@@ -159,11 +159,7 @@ function toMirrorAnswer({ requestId, target, digest, cached, mirrorId }: Answer)
 
 function toOutcome({ image, to, answer, error }: Outcome<Answer>): OutcomeView {
   if (answer) return { image, to, ...toMirrorAnswer(answer) };
-  const { retryAfter } = error ?? {};
-  return {
-    ...{ image, to },
-    ...(error && { error: { ...error.toFailure(), ...(retryAfter !== undefined && { retryAfter }) } }),
-  };
+  return { image, to, ...(error && { error: toErrorView(error) }) };
 }
 
 export function toWait({ until, host }: Wait): WaitView {

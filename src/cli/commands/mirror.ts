@@ -2,12 +2,13 @@ import { mkdtemp, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Command } from 'commander';
+import { toPlan } from '../../api/plan-view.ts';
 import type { Config } from '../../config.ts';
 import { formatReference } from '../../core/reference.ts';
 import { isAlive } from '../../lib/lock.ts';
 import { createSlots } from '../../lib/slots.ts';
 import { pairsOf } from '../../mirror/batch.ts';
-import { followAnswer, runBatch, type Run, type Runs, watches } from '../batch.ts';
+import { followAnswer, reportPlan, runBatch, type Run, type Runs, watches } from '../batch.ts';
 import { type ChoiceOptions, choiceOf, choiceOptions } from '../choice.ts';
 import type { Client } from '../client.ts';
 import type { Context, ExitStatus } from '../context.ts';
@@ -68,17 +69,23 @@ async function mirror(context: Context, images: string[], options: MirrorOptions
 
 function askService(service: Client, context: Context, options: MirrorOptions): Runs {
   const { platforms, referrers } = choiceOf(options);
-  const dryRun = options.dryRun === true;
-  const submitter = createSubmitter(service, new Set(options.to).size, {
+  const targets = new Set(options.to).size;
+  const wanted = {
     ...(platforms && { platforms: [...platforms] }),
     ...(referrers !== undefined && { referrers: typeof referrers === 'string' ? referrers : [...referrers] }),
-    dryRun,
-  });
+  };
   const inSlot = createSlots(watches);
+  const planner = createSubmitter(service.plan, targets, wanted);
+  const submitter = createSubmitter(service.submit, targets, wanted);
   return {
     run: async ({ name, image, to = '' }, report) => {
+      if (options.dryRun) {
+        const { plan } = await planner.submit({ image, to });
+        if (plan) reportPlan(context, name, plan, report, options.verbose);
+        return;
+      }
       const answer = await submitter.submit({ image, to });
-      await followAnswer(service, context, { ...options, name, dryRun, inSlot }, answer, report);
+      await followAnswer(service, context, { ...options, name, inSlot }, answer, report);
     },
     // All are asked for before the first is watched.
     parallel: Infinity,
@@ -102,28 +109,31 @@ async function makeRunDir(base: string): Promise<string> {
 }
 
 /** The same copies in this process, without a database. */
-async function copyHere({ config, signal, stderr }: Context, options: MirrorOptions): Promise<Runs> {
+async function copyHere(context: Context, options: MirrorOptions): Promise<Runs> {
+  const { config, signal, stderr } = context;
   const { createLocal } = await import('../../compose/local.ts');
   const settings: Config = config();
   const runDir = await makeRunDir(settings.childEnv['XDG_RUNTIME_DIR'] ?? tmpdir());
   const local = createLocal(settings, runDir);
   const choice = choiceOf(options);
   const run: Run = async ({ name, image, to = '' }, report) => {
+    const wanted = { image, repository: to, choice, signal };
+    if (options.dryRun) {
+      const plan = toPlan(await local.forecast(wanted));
+      return reportPlan(context, name, plan, report, options.verbose);
+    }
     await local.mirror({
-      image,
-      repository: to,
-      choice,
-      dryRun: options.dryRun === true,
-      signal,
+      ...wanted,
+      dryRun: false,
       onChange: (seen) => {
         const { wait, ...rest } = seen;
         const change = changeOf({
           ...{ ...rest, target: formatReference(seen.target) },
           ...(wait && { wait: { ...wait, until: wait.until.toISOString() } }),
         });
-        // Without a single try it was there already, or this is a dry run.
+        // Without a single try it was there already.
         const untried = seen.attempts === 0 && !seen.wait;
-        report(untried ? { ...change, state: seen.state === 'done' ? 'present' : 'missing' } : change);
+        report(untried ? { ...change, state: 'present' } : change);
       },
       onLog: (line) => options.verbose && stderr.write(`${name}: ${line}\n`),
     });

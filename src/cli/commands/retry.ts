@@ -32,13 +32,7 @@ async function retry(context: Context, ids: string[], options: RetryOptions): Pr
   const inSlot = createSlots(watches);
   const runs: Runs = {
     run: async ({ name }, report) =>
-      followAnswer(
-        service,
-        context,
-        { ...options, name, dryRun: false, inSlot },
-        await service.retry(name),
-        report,
-      ),
+      followAnswer(service, context, { ...options, name, inSlot }, await service.retry(name), report),
     parallel: submits,
     stopped: 'Stopped watching; the service goes on with its copies.',
     close: () => Promise.resolve(),
