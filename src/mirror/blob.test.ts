@@ -10,7 +10,6 @@ const access = { signal: new AbortController().signal };
 /** A registry that sends these chunks as whatever blob it is asked for. */
 function sends(...chunks: (Buffer | Error)[]): Registry {
   return {
-    // eslint-disable-next-line @typescript-eslint/require-await
     async *stream() {
       for (const chunk of chunks)
         if (chunk instanceof Error) throw chunk;

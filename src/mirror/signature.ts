@@ -3,8 +3,10 @@ import { type Digest, isDigest } from '../core/digest.ts';
 import { asMirrorError } from '../core/errors.ts';
 import type { Repository } from '../core/reference.ts';
 import { type Envelope, verifyEnvelope } from '../lib/dsse.ts';
+import { isObject, member, parseJson } from '../lib/json.ts';
 import { isSigned } from '../lib/signed.ts';
-import type { Access, Manifest, Registry } from '../registry/registry.ts';
+import { readDescriptors } from '../registry/listing.ts';
+import type { Access, Descriptor, Manifest, Registry } from '../registry/registry.ts';
 import { readBlob } from './blob.ts';
 
 // Signatures as cosign keeps them beside an image, checked with given public keys and nothing else: no transparency log,
@@ -23,19 +25,6 @@ const blobLimit = 512 * 1024;
 const referrerLimit = 64;
 const layerLimit = 64;
 
-/** What refers to a digest, as a referrers list tells of it. */
-export interface Referrer {
-  digest: Digest;
-  artifactType?: string;
-  annotations?: Record<string, string>;
-}
-
-export type ListReferrers = (
-  repository: Repository,
-  digest: Digest,
-  access: Access,
-) => Promise<readonly Referrer[]>;
-
 interface Layer {
   mediaType: string;
   digest: Digest;
@@ -53,7 +42,6 @@ export async function isSignedBy(
   registry: Registry,
   repository: Repository,
   digest: Digest,
-  list: ListReferrers,
   access: Access,
 ): Promise<boolean> {
   const read = (layer: Layer) => unlessBroken(() => readBlob(registry, repository, layer, blobLimit, access));
@@ -83,15 +71,27 @@ export async function isSignedBy(
   const tag = `${digest.replace(':', '-')}.sig`;
   if (await inPayloads(await unlessBroken(() => registry.manifest({ ...repository, tag }, access))))
     return true;
-  const referrers = (await list(repository, digest, access)).filter(mayBeSignature).slice(0, referrerLimit);
-  for (const { digest: at, artifactType } of referrers) {
+  const referrers = await referrersOf(registry, repository, digest, access);
+  for (const { digest: at, artifactType } of referrers.filter(mayBeSignature).slice(0, referrerLimit)) {
     const holder = await manifest(at);
     if (await (artifactType === cosignType ? inPayloads(holder) : inBundles(holder))) return true;
   }
   return false;
 }
 
-function mayBeSignature({ artifactType = '', annotations = {} }: Referrer): boolean {
+async function referrersOf(
+  registry: Registry,
+  repository: Repository,
+  digest: Digest,
+  access: Access,
+): Promise<Descriptor[]> {
+  const listed = await registry.referrers(repository, digest, access);
+  if (listed) return listed;
+  const index = await registry.manifest({ ...repository, tag: digest.replace(':', '-') }, access);
+  return index ? readDescriptors(index.bytes, { host: repository.registry, what: '' }) : [];
+}
+
+function mayBeSignature({ artifactType = '', annotations = {} }: Descriptor): boolean {
   if (artifactType === cosignType) return true;
   const predicate = annotations['dev.sigstore.bundle.predicateType'];
   return bundleType.test(artifactType) && (predicate === undefined || predicate === signPredicate);
@@ -106,10 +106,10 @@ export function isSignedPayload(
 ): boolean {
   const bytes = Buffer.from(signature, 'base64');
   if (!keys.some((key) => isSigned(payload, bytes, key))) return false;
-  const critical = field(parse(payload), 'critical');
+  const critical = member(parseJson(payload), 'critical');
   return (
-    field(critical, 'type') === 'cosign container image signature' &&
-    field(field(critical, 'image'), 'docker-manifest-digest') === digest
+    member(critical, 'type') === 'cosign container image signature' &&
+    member(critical, 'image', 'docker-manifest-digest') === digest
   );
 }
 
@@ -123,14 +123,14 @@ export async function isSignedBundle(
   subject: () => Promise<Uint8Array | undefined>,
   keys: KeyObject[],
 ): Promise<boolean> {
-  const parsed = parse(bundle);
-  const envelope = field(parsed, 'dsseEnvelope');
+  const parsed = parseJson(bundle);
+  const envelope = member(parsed, 'dsseEnvelope');
   if (isEnvelope(envelope)) {
     if (envelope.payloadType !== 'application/vnd.in-toto+json') return false;
     const payload = verifyEnvelope(envelope, keys);
-    return payload !== undefined && isStatementOf(parse(payload), digest);
+    return payload !== undefined && isStatementOf(parseJson(payload), digest);
   }
-  const signature = field(field(parsed, 'messageSignature'), 'signature');
+  const signature = member(parsed, 'messageSignature', 'signature');
   if (typeof signature !== 'string') return false;
   const bytes = await subject();
   const signed = Buffer.from(signature, 'base64');
@@ -138,35 +138,35 @@ export async function isSignedBundle(
 }
 
 function isStatementOf(statement: unknown, digest: Digest): boolean {
-  const subjects = field(statement, 'subject');
+  const subjects = member(statement, 'subject');
   const [algorithm = '', hex] = digest.split(':');
   return (
-    /^https:\/\/in-toto\.io\/Statement\/v(?:0\.1|1)$/.test(String(field(statement, '_type'))) &&
-    field(statement, 'predicateType') === signPredicate &&
+    /^https:\/\/in-toto\.io\/Statement\/v(?:0\.1|1)$/.test(String(member(statement, '_type'))) &&
+    member(statement, 'predicateType') === signPredicate &&
     Array.isArray(subjects) &&
-    subjects.some((subject) => field(field(subject, 'digest'), algorithm) === hex)
+    subjects.some((subject) => member(subject, 'digest', algorithm) === hex)
   );
 }
 
 function isEnvelope(value: unknown): value is Envelope {
-  const signatures = field(value, 'signatures');
+  const signatures = member(value, 'signatures');
   return (
-    typeof field(value, 'payload') === 'string' &&
-    typeof field(value, 'payloadType') === 'string' &&
+    typeof member(value, 'payload') === 'string' &&
+    typeof member(value, 'payloadType') === 'string' &&
     Array.isArray(signatures) &&
     signatures.length <= layerLimit &&
-    signatures.every((signature) => typeof field(signature, 'sig') === 'string')
+    signatures.every((signature) => typeof member(signature, 'sig') === 'string')
   );
 }
 
 function layersOf(manifest: Manifest | undefined): Layer[] {
-  const layers = manifest && field(parse(manifest.bytes), 'layers');
+  const layers = manifest && member(parseJson(manifest.bytes), 'layers');
   if (!Array.isArray(layers)) return [];
   return layers.slice(0, layerLimit).flatMap((layer: unknown) => {
-    const [mediaType, digest, size] = ['mediaType', 'digest', 'size'].map((name) => field(layer, name));
+    const [mediaType, digest, size] = ['mediaType', 'digest', 'size'].map((name) => member(layer, name));
     if (typeof mediaType !== 'string' || typeof size !== 'number') return [];
     if (typeof digest !== 'string' || !isDigest(digest)) return [];
-    const annotations = field(layer, 'annotations');
+    const annotations = member(layer, 'annotations');
     return { mediaType, digest, size, annotations: isObject(annotations) ? annotations : {} };
   });
 }
@@ -181,21 +181,4 @@ async function unlessBroken<T>(read: () => Promise<T | undefined>): Promise<T | 
       return undefined;
     throw error;
   }
-}
-
-function parse(bytes: Uint8Array): unknown {
-  try {
-    return JSON.parse(Buffer.from(bytes).toString('utf8'));
-  } catch {
-    return undefined;
-  }
-}
-
-function isObject(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null;
-}
-
-/** A member of what may be anything. */
-function field(value: unknown, name: string): unknown {
-  return isObject(value) && Object.hasOwn(value, name) ? value[name] : undefined;
 }
