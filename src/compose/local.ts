@@ -4,7 +4,7 @@ import { createKeychain } from '../keychain/installation.ts';
 import { createLocalMirror, type LocalMirror } from '../mirror/local.ts';
 import { createObservatory } from '../mirror/look.ts';
 import { createWorker } from '../mirror/worker.ts';
-import { createTools, selectionOf } from './tools.ts';
+import { createTools, policyOf, selectionOf } from './tools.ts';
 
 /** Mirrors in this process, without service and database. `runDir` is a folder of this run's own. */
 export function createLocal(config: Config, runDir: string): LocalMirror & { close(): Promise<void> } {
@@ -25,6 +25,7 @@ export function createLocal(config: Config, runDir: string): LocalMirror & { clo
       worker,
       budget: config.submitBudget,
       retry: config.retry,
+      policy: policyOf(config, tools.registry),
       selection: selectionOf(config),
     }),
     close: () => tools.registry.close(),

@@ -16,7 +16,7 @@ import { isWhole } from '../mirror/tree.ts';
 import { createWorker } from '../mirror/worker.ts';
 import { readVersion } from '../version.ts';
 import { makeFirstKey, openSealer } from './keys.ts';
-import { createTools, rulesOf, selectionOf } from './tools.ts';
+import { createTools, rulesOf, policyOf, selectionOf } from './tools.ts';
 
 // This room is the only one that picks implementations. What only the service needs is imported when the service starts:
 // a command that mirrors by itself must not pay for a web server and a database.
@@ -175,6 +175,7 @@ export async function startService(config: Config): Promise<Service> {
         const access = { credential: await logins.resolve(target, signal), signal };
         return isWhole(tools.registry, target, digest, access);
       },
+      policy: policyOf(config, tools.registry),
       selection: selectionOf(config),
       overwrite: config.overwrite,
       freshness: config.freshness,

@@ -13,14 +13,16 @@ import { startRegistry, type TestRegistry } from '../../test/fixtures/registry.t
 import type { Digest } from '../core/digest.ts';
 import { parseReference } from '../core/reference.ts';
 import { everything, type Selection } from '../core/selection.ts';
+import type { Keychain } from '../keychain/keychain.ts';
 import { allowAll } from '../lib/address.ts';
 import { readPublicKeys } from '../lib/signed.ts';
 import { createRegistry } from '../registry/client.ts';
 import type { Registry } from '../registry/registry.ts';
 import type { Plan } from './plan.ts';
 import { createPolicy, enforce, type Rule } from './policy.ts';
+import { deadlineIn } from './retry.ts';
 
-const signal = AbortSignal.timeout(60_000);
+const none: Keychain = { resolve: () => Promise.resolve(undefined) };
 const digestA: Digest = `sha256:${'a'.repeat(64)}`;
 const digestB: Digest = `sha256:${'b'.repeat(64)}`;
 const unreadable = {} as Registry;
@@ -135,7 +137,8 @@ describe('immutable', () => {
           ...plan,
         },
       },
-      () => Promise.reject(new Error('nothing is read')),
+      { resolve: () => Promise.reject(new Error('nothing is read')) },
+      deadlineIn(60),
     );
 
   it('lets a tag be set, and refuses to move it', async () => {
@@ -146,6 +149,12 @@ describe('immutable', () => {
     const [verdict] = await judge('quay.io/prod/b:v1', { held: digestB });
     expect(verdict?.refusal).toMatchObject({ code: 'immutable_tag', side: 'target' });
     expect(await judge('quay.io/prod/b:latest', { held: digestB })).toEqual([]);
+    const move = (target: string) => () => {
+      const mirror = { tenant: 'key:a', digest: digestA, ...route('ghcr.io/a/b:v1', target) };
+      policy.checkMove(mirror, digestB);
+    };
+    expect(move('quay.io/prod/b:v1')).toThrow(expect.objectContaining({ code: 'immutable_tag' }) as Error);
+    expect(move('quay.io/prod/b:latest')).not.toThrow();
     expect(await judge(`quay.io/prod/b@${digestA}`, { held: digestB })).toEqual([]);
   });
 });
@@ -176,9 +185,7 @@ describe('a rule about contents', () => {
       ...{ digest: digest as Digest, present: false, setsTag: true, held: undefined, at: 0 },
     };
     const policy = createPolicy([{ name: 'rule', ...rule }], registry);
-    const [verdict] = await policy.judge({ tenant: 'key:a', plan, selection }, () =>
-      Promise.resolve({ signal }),
-    );
+    const [verdict] = await policy.judge({ tenant: 'key:a', plan, selection }, none, deadlineIn(60));
     return verdict;
   }
 

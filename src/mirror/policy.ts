@@ -1,14 +1,18 @@
 import type { KeyObject } from 'node:crypto';
 import { formatBytes } from '../core/bytes.ts';
+import type { Digest } from '../core/digest.ts';
 import { MirrorError, type MirrorErrorOptions } from '../core/errors.ts';
+import type { Mirror } from '../core/mirror.ts';
 import { globMatches, imageMatches, type ImagePattern, parseImagePattern } from '../core/pattern.ts';
 import { formatReference, type Reference } from '../core/reference.ts';
 import type { Selection } from '../core/selection.ts';
+import type { Keychain } from '../keychain/keychain.ts';
 import { createMemo } from '../lib/memo.ts';
 import type { Access, Registry } from '../registry/registry.ts';
 import type { PolicyRule } from '../settings.ts';
 import { createMeasure } from './measure.ts';
 import type { Plan } from './plan.ts';
+import { signalUntil } from './retry.ts';
 import { onSide } from './side.ts';
 import { isSignedBy } from './signature.ts';
 import type { Route } from './target.ts';
@@ -43,10 +47,12 @@ export interface Policy {
   /**
    * Judges everything, one verdict for each rule in scope. Reads from the source what those rules need to know, and nothing
    * where none does: reading costs quota.
-   * @param access to the source; asked for only then.
+   * @param deadline performance.now().
    * @throws MirrorError on the source's side when it can't be read.
    */
-  judge(matter: Matter, access: () => Promise<Access>): Promise<Verdict[]>;
+  judge(matter: Matter, keychain: Keychain, deadline: number): Promise<Verdict[]>;
+  /** @throws MirrorError `immutable_tag` when a rule keeps the target's tag at the digest that it holds. */
+  checkMove(mirror: Pick<Mirror, 'tenant' | 'source' | 'target' | 'digest'>, held: Digest): void;
 }
 
 /** @throws the refusal of the first verdict that has one. */
@@ -106,8 +112,12 @@ export function createPolicy(rules: readonly Rule[], registry: Registry): Policy
         covers(rule, route, tenant) ? (verdictOf(rule, route, judgeNames(rule, route)) ?? []) : [],
       ),
 
-    async judge(matter, access) {
+    async judge(matter, keychain, deadline) {
       const { plan, tenant } = matter;
+      const enter = async (): Promise<Access> => {
+        const signal = signalUntil(deadline);
+        return { credential: await keychain.resolve(plan.source, signal), signal };
+      };
       const verdicts: Verdict[] = [];
       for (const rule of compiled) {
         const findings: Finding[] = [];
@@ -115,11 +125,17 @@ export function createPolicy(rules: readonly Rule[], registry: Registry): Policy
         const reads = rule.maxSize !== undefined || rule.minAge !== undefined || rule.keys !== undefined;
         // A digest may be what any tag names: leaving the tag out must not lead round a demand on what is copied.
         if (reads && covers(rule, plan, tenant, plan.source.digest !== undefined))
-          findings.push(...(await onSide('source', async () => judgeContent(rule, matter, await access()))));
+          findings.push(...(await onSide('source', async () => judgeContent(rule, matter, await enter()))));
         const verdict = verdictOf(rule, plan, findings);
         if (verdict) verdicts.push(verdict);
       }
       return verdicts;
+    },
+
+    checkMove({ tenant, source, target, digest }, held) {
+      const move = { source, target, digest, held, setsTag: true };
+      for (const rule of compiled)
+        if (covers(rule, move, tenant)) enforce([verdictOf(rule, move, judgeTag(rule, move)) ?? []].flat());
     },
   };
 }
@@ -180,7 +196,10 @@ function judgeNames(rule: Compiled, { source, target }: Route): Finding[] {
   return findings;
 }
 
-function judgeTag({ immutable }: Compiled, { target, digest, held, setsTag }: Plan): Finding[] {
+function judgeTag(
+  { immutable }: Compiled,
+  { target, digest, held, setsTag }: Pick<Plan, 'target' | 'digest' | 'held' | 'setsTag'>,
+): Finding[] {
   if (!immutable || target.tag === undefined) return [];
   if (!setsTag || held === undefined || held === digest) return [{ why: 'no tag is moved' }];
   const why = `${formatReference({ ...target, digest: held })} is there, and may not be moved to ${digest}`;
