@@ -3,6 +3,7 @@ import type { Config } from '../config.ts';
 import { createKeychain } from '../keychain/installation.ts';
 import { createLocalMirror, type LocalMirror } from '../mirror/local.ts';
 import { createObservatory } from '../mirror/look.ts';
+import { createPresence } from '../mirror/presence.ts';
 import { createWorker } from '../mirror/worker.ts';
 import { createTools, policyOf, selectionOf } from './tools.ts';
 
@@ -17,7 +18,8 @@ export function createLocal(config: Config, runDir: string): LocalMirror & { clo
     knowsRegistry: () => Promise.resolve(false),
   });
   const keychain = createKeychain(config);
-  const worker = createWorker(tools, () => Promise.resolve(false));
+  const policy = policyOf(config, tools.registry);
+  const worker = createWorker(tools, () => Promise.resolve(false), policy.checkMove);
   return {
     ...createLocalMirror({
       looks: observatory.as(keychain),
@@ -25,8 +27,9 @@ export function createLocal(config: Config, runDir: string): LocalMirror & { clo
       worker,
       budget: config.submitBudget,
       retry: config.retry,
-      policy: policyOf(config, tools.registry),
+      policy,
       selection: selectionOf(config),
+      isComplete: createPresence(tools.registry, config.verify),
     }),
     close: () => tools.registry.close(),
   };

@@ -12,7 +12,7 @@ import { grantPurpose } from '../mirror/decision.ts';
 import { createPushCheck } from '../mirror/access.ts';
 import { createObservatory } from '../mirror/look.ts';
 import { deadlineIn, signalUntil, untilDeadline } from '../mirror/retry.ts';
-import { isWhole } from '../mirror/tree.ts';
+import { createPresence } from '../mirror/presence.ts';
 import { createWorker } from '../mirror/worker.ts';
 import { readVersion } from '../version.ts';
 import { makeFirstKey, openSealer } from './keys.ts';
@@ -109,6 +109,7 @@ export async function startService(config: Config): Promise<Service> {
     const { run } = launcher;
     const tools = createTools(config, runDir, join(config.dataDir, 'cache'), { run, policy, guard });
     closing.unshift(() => tools.registry.close());
+    const requestPolicy = policyOf(config, tools.registry);
     const sealer = await openSealer(config);
     const platform = await openPlatform({
       endpoints: pairings,
@@ -143,7 +144,7 @@ export async function startService(config: Config): Promise<Service> {
       grant ? chain(createPlatformKeychain(platform, ecr, grant), shared) : own;
     const runner = runners.createRunner({
       mirrors,
-      worker: createWorker(tools, mirrors.superseded),
+      worker: createWorker(tools, mirrors.superseded, requestPolicy.checkMove),
       keychainOf,
       sealer,
       retry: config.retry,
@@ -170,12 +171,8 @@ export async function startService(config: Config): Promise<Service> {
       keychainOf,
       checkPush: createPushCheck(tools.registry),
       sealer,
-      isWhole: async ({ target, digest }, logins, deadline) => {
-        const signal = signalUntil(deadline);
-        const access = { credential: await logins.resolve(target, signal), signal };
-        return isWhole(tools.registry, target, digest, access);
-      },
-      policy: policyOf(config, tools.registry),
+      isComplete: createPresence(tools.registry, config.verify),
+      policy: requestPolicy,
       selection: selectionOf(config),
       overwrite: config.overwrite,
       freshness: config.freshness,

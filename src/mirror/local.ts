@@ -8,10 +8,12 @@ import type { Keychain } from '../keychain/keychain.ts';
 import type { Looks } from './look.ts';
 import { type Plan, planRoute } from './plan.ts';
 import { enforce, type Policy } from './policy.ts';
+import type { Presence } from './presence.ts';
 import { deadlineIn, pauseAfter, type RetrySettings, untilDeadline } from './retry.ts';
 import { routeOf } from './target.ts';
 import { createTracker } from './tracker.ts';
-import type { Listener, Worker } from './worker.ts';
+import type { Listener } from './copier.ts';
+import type { Worker } from './worker.ts';
 
 export interface LocalOptions {
   looks: Looks;
@@ -23,6 +25,7 @@ export interface LocalOptions {
   policy: Policy;
   /** What is wanted of an image where a request does not say. */
   selection: Selection;
+  isComplete: Presence;
 }
 
 /** Whom policy takes the user of a process for that mirrors by itself. */
@@ -58,6 +61,7 @@ export function createLocalMirror({
   retry,
   policy,
   selection: fallback,
+  isComplete,
 }: LocalOptions): LocalMirror {
   /** Which source each target of this run comes from. */
   const origins = new Map<string, Plan>();
@@ -89,6 +93,9 @@ export function createLocalMirror({
       const matter = { tenant: localTenant, plan, selection };
       enforce(await untilDeadline(deadline, () => policy.judge(matter, keychain, deadline)));
       refuseForeignOrigin(plan);
+      const present =
+        plan.present &&
+        (await untilDeadline(deadline, () => isComplete(plan, selection, keychain, deadline)));
       let mirror: Mirror = {
         id: `mr-${randomBytes(16).toString('hex')}`,
         tenant: localTenant,
@@ -96,7 +103,7 @@ export function createLocalMirror({
         target: plan.target,
         digest: plan.digest,
         selection,
-        state: plan.present ? 'done' : 'queued',
+        state: present ? 'done' : 'queued',
         progress: noProgress,
         attempts: 0,
         createdAt: new Date(),
@@ -108,7 +115,7 @@ export function createLocalMirror({
         onChange(mirror);
         return mirror;
       };
-      if (plan.present || dryRun) return change({});
+      if (present || dryRun) return change({});
       const tracker = createTracker();
       const progressed = () => change({ progress: tracker.progress() });
       const listener: Listener = {
@@ -135,9 +142,9 @@ export function createLocalMirror({
           attempts: mirror.attempts + 1,
         });
         try {
-          await worker.run(mirror, keychain, listener, signal);
+          const arrival = await worker.run(mirror, keychain, listener, signal);
           tracker.finish();
-          return change({ state: 'done', progress: tracker.progress(), finishedAt: new Date() });
+          return change({ state: 'done', arrival, progress: tracker.progress(), finishedAt: new Date() });
         } catch (error) {
           const caught = asMirrorError(error);
           const failure = caught.toFailure();

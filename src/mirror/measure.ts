@@ -52,7 +52,7 @@ export function createMeasure(registry: Registry): Measure {
 
   const read = (repository: Repository, digest: Digest, selection: Selection, access: Access) =>
     facts.get(keyOf(digest, selection), Infinity, async () => {
-      const tree = await readTree(registry, repository, digest, access);
+      const tree = await readTree(registry, repository, digest, access, selection.platforms);
       if (!tree)
         throw new MirrorError(
           'manifest_unknown',

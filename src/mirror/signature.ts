@@ -5,9 +5,9 @@ import type { Repository } from '../core/reference.ts';
 import { type Envelope, verifyEnvelope } from '../lib/dsse.ts';
 import { isObject, member, parseJson } from '../lib/json.ts';
 import { isSigned } from '../lib/signed.ts';
-import { readDescriptors } from '../registry/listing.ts';
 import type { Access, Descriptor, Manifest, Registry } from '../registry/registry.ts';
 import { readBlob } from './blob.ts';
+import { referrersOf } from './referrers.ts';
 
 // Signatures as cosign keeps them beside an image, checked with given public keys and nothing else: no transparency log,
 // no certificate, no clock. Sources: SIGNATURE_SPEC.md and BUNDLE_SPEC.md of sigstore/cosign, sigstore_bundle.proto.
@@ -35,7 +35,7 @@ interface Layer {
 /**
  * Whether one of the keys has signed a digest. Reads the signatures that are beside it in its repository: in the tag
  * `sha256-<hex>.sig`, as referrers, and in Sigstore bundles. What is no signature, or broken, counts for nothing.
- * @throws MirrorError without a side when the registry does not tell.
+ * @throws MirrorError when the registry does not tell.
  */
 export async function isSignedBy(
   keys: KeyObject[],
@@ -71,24 +71,13 @@ export async function isSignedBy(
   const tag = `${digest.replace(':', '-')}.sig`;
   if (await inPayloads(await unlessBroken(() => registry.manifest({ ...repository, tag }, access))))
     return true;
-  const referrers = await referrersOf(registry, repository, digest, access);
+  const place = { registry, repository, access, side: 'source' } as const;
+  const { entries: referrers } = await referrersOf(place, digest);
   for (const { digest: at, artifactType } of referrers.filter(mayBeSignature).slice(0, referrerLimit)) {
     const holder = await manifest(at);
     if (await (artifactType === cosignType ? inPayloads(holder) : inBundles(holder))) return true;
   }
   return false;
-}
-
-async function referrersOf(
-  registry: Registry,
-  repository: Repository,
-  digest: Digest,
-  access: Access,
-): Promise<Descriptor[]> {
-  const listed = await registry.referrers(repository, digest, access);
-  if (listed) return listed;
-  const index = await registry.manifest({ ...repository, tag: digest.replace(':', '-') }, access);
-  return index ? readDescriptors(index.bytes, { host: repository.registry, what: '' }) : [];
 }
 
 function mayBeSignature({ artifactType = '', annotations = {} }: Descriptor): boolean {
