@@ -142,7 +142,7 @@ describe('immutable', () => {
     );
 
   it('lets a tag be set, and refuses to move it', async () => {
-    const passed = (passed: boolean) => [expect.objectContaining({ rule: 'frozen', passed })];
+    const passed = (passed: boolean) => [expect.objectContaining({ rule: 'frozen', passed }) as unknown];
     expect(await judge('quay.io/prod/b:v1', {})).toEqual(passed(true));
     expect(await judge('quay.io/prod/b:v1', { held: digestA, setsTag: false })).toEqual(passed(true));
     expect(await judge('quay.io/prod/b:v1', { held: digestB, setsTag: false })).toEqual(passed(true));
@@ -200,6 +200,14 @@ describe('a rule about contents', () => {
     );
     const total = [...blobs.values()].reduce((sum, size) => sum + size, 0);
     expect(await judge({ maxSize: total }, 'size/index', digest)).toMatchObject({ passed: true });
+    const selection = { platforms: ['linux/amd64'], referrers: 'none' as const };
+    const part = amd64.children.reduce((sum, { bytes }) => sum + bytes.length, 0);
+    expect(await judge({ maxSize: part }, 'size/index', digest, { selection })).toMatchObject({
+      passed: true,
+    });
+    expect(await judge({ maxSize: part - 1 }, 'size/index', digest, { selection })).toMatchObject({
+      passed: false,
+    });
     expect(await judge({ maxSize: total - 1 }, 'size/index', digest)).toMatchObject({
       passed: false,
       why: `it has ${total} B, and at most ${total - 1} B are allowed`,
