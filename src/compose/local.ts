@@ -11,7 +11,7 @@ import { createPresence } from '../mirror/presence.ts';
 import { createPacer } from '../mirror/pacing.ts';
 import { routeOf } from '../mirror/target.ts';
 import { createWorker } from '../mirror/worker.ts';
-import { createRegistryClient, createTools, selectionOf } from './tools.ts';
+import { createRegistryClient, createTools, policyOf, selectionOf } from './tools.ts';
 
 /** Mirrors in this process, without service and database. `runDir` is a folder of this run's own. */
 export function createLocal(config: Config, runDir: string): LocalMirror & { close(): Promise<void> } {
@@ -24,7 +24,8 @@ export function createLocal(config: Config, runDir: string): LocalMirror & { clo
     knowsRegistry: () => Promise.resolve(false),
   });
   const keychain = createKeychain(config);
-  const worker = createWorker(tools, () => Promise.resolve(false));
+  const policy = policyOf(config, tools.registry);
+  const worker = createWorker(tools, () => Promise.resolve(false), policy.checkMove);
   return {
     ...createLocalMirror({
       looks: observatory.as(keychain),
@@ -32,6 +33,7 @@ export function createLocal(config: Config, runDir: string): LocalMirror & { clo
       worker,
       budget: config.submitBudget,
       retry: config.retry,
+      policy,
       selection: selectionOf(config),
       isComplete: createPresence(tools.registry, config.verify),
     }),

@@ -14,6 +14,7 @@ import type { PushCheck } from './access.ts';
 import { type Caller, poolOf } from './caller.ts';
 import type { Observatory } from './look.ts';
 import { type Plan, planRoute } from './plan.ts';
+import { enforce, type Policy } from './policy.ts';
 import type { Presence } from './presence.ts';
 import { advise, placeOf } from './remedy.ts';
 import { untilDeadline } from './retry.ts';
@@ -69,6 +70,7 @@ export interface DeciderOptions {
   /** Keeps the grants of mirrors that wait. */
   sealer: Sealer;
   isComplete: Presence;
+  policy: Policy;
   /** What is wanted of an image where a submission does not say. */
   selection: Selection;
   overwrite: 'same-origin' | 'always';
@@ -121,6 +123,7 @@ export function createDecider(options: DeciderOptions): Decide {
     // What launched a run may be what logs it in.
     const key = [
       poolOf(caller.tenant),
+      options.policy.groupOf(caller.tenant),
       ...what,
       formatSelection(selection),
       caller.grant?.workflowId ?? '',
@@ -159,8 +162,11 @@ export function createDecider(options: DeciderOptions): Decide {
     { route, selection, caller, dryRun }: Matter,
     deadline: number,
   ): Promise<Decision> {
+    const { policy } = options;
+    enforce(policy.judgeNames(route, caller.tenant));
     const keychain = options.keychainOf(caller.grant);
     const plan = await planRoute(route, options.observatory.as(keychain), deadline);
+    enforce(await policy.judge({ tenant: caller.tenant, plan, selection }, keychain, deadline));
     const { digest, at, target } = plan;
     const decision = { target: formatReference(target), digest, at, records: new Map() };
     if (plan.present && (await options.isComplete(plan, selection, keychain, deadline))) {

@@ -7,6 +7,7 @@ import { type Choice, select, type Selection } from '../core/selection.ts';
 import type { Keychain } from '../keychain/keychain.ts';
 import type { Looks } from './look.ts';
 import { type Plan, planRoute } from './plan.ts';
+import { enforce, type Policy } from './policy.ts';
 import type { Presence } from './presence.ts';
 import { deadlineIn, pauseAfter, type RetrySettings, untilDeadline } from './retry.ts';
 import { routeOf } from './target.ts';
@@ -21,10 +22,14 @@ export interface LocalOptions {
   /** Seconds for which a registry that is down for a moment is asked again. */
   budget: number;
   retry: RetrySettings;
+  policy: Policy;
   /** What is wanted of an image where a request does not say. */
   selection: Selection;
   isComplete: Presence;
 }
+
+/** Whom policy takes the user of a process for that mirrors by itself. */
+const localTenant = 'local';
 
 export interface LocalRequest {
   image: string;
@@ -54,6 +59,7 @@ export function createLocalMirror({
   worker,
   budget,
   retry,
+  policy,
   selection: fallback,
   isComplete,
 }: LocalOptions): LocalMirror {
@@ -80,15 +86,19 @@ export function createLocalMirror({
   return {
     async mirror({ image, repository, choice = {}, dryRun, signal, onChange, onLog }) {
       const selection = select(choice, fallback);
+      const route = routeOf(image, repository);
+      enforce(policy.judgeNames(route, localTenant));
       const deadline = deadlineIn(budget);
-      const plan = await planRoute(routeOf(image, repository), looks, deadline);
+      const plan = await planRoute(route, looks, deadline);
+      const matter = { tenant: localTenant, plan, selection };
+      enforce(await untilDeadline(deadline, () => policy.judge(matter, keychain, deadline)));
       refuseForeignOrigin(plan);
       const present =
         plan.present &&
         (await untilDeadline(deadline, () => isComplete(plan, selection, keychain, deadline)));
       let mirror: Mirror = {
         id: `mr-${randomBytes(16).toString('hex')}`,
-        tenant: '',
+        tenant: localTenant,
         source: plan.source,
         target: plan.target,
         digest: plan.digest,
