@@ -5,7 +5,7 @@ import type { PlanView } from '../wire/plan.ts';
 /** A forecast as the API and the command line tell it. */
 export function toPlan({ plan, selection, rate, ...forecast }: Forecast): PlanView {
   const { platforms, referrers: wanted } = selection;
-  const { present, manifests, blobs, bytes, foreign, referrers } = forecast;
+  const { present, manifests, blobs, bytes, foreign, referrers, rules } = forecast;
   const { remaining, limit, resumesAt } = rate.source ?? {};
   return {
     target: formatReference(plan.target),
@@ -21,5 +21,9 @@ export function toPlan({ plan, selection, rate, ...forecast }: Forecast): PlanVi
       ...(limit !== undefined && { limit }),
       ...(resumesAt && { resumesAt: resumesAt.toISOString() }),
     },
+    rules: rules.map(({ rule, passed, why, refusal }) => ({
+      ...{ rule, passed, why },
+      ...(refusal && { refusal: refusal.toFailure() }),
+    })),
   };
 }

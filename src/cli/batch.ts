@@ -98,7 +98,9 @@ export function reportPlan(
   report: Report,
   verbose?: true,
 ): void {
-  report({ target: plan.target, plan, state: plan.present ? 'present' : 'missing' });
+  const failure = plan.rules.find(({ refusal }) => refusal)?.refusal;
+  const state = failure ? 'failed' : plan.present ? 'present' : 'missing';
+  report({ target: plan.target, plan, state, ...(failure && { failure }) });
   if (verbose) stderr.write(formatCost(plan).replace(/^/gm, `${name}: `) + '\n');
 }
 

@@ -86,7 +86,7 @@ export function formatPlan({ present, bytes, blobs, referrers }: Plan): string {
 }
 
 /** What else a dry run tells, a fact a line. */
-export function formatCost({ digest, manifests, foreign, rate }: Plan): string {
+export function formatCost({ digest, manifests, foreign, rate, rules }: Plan): string {
   const { reads, remaining, limit, resumesAt } = rate;
   const known =
     remaining === undefined ? '' : `; ${remaining}${limit === undefined ? '' : ` of ${limit}`} left there`;
@@ -95,6 +95,7 @@ export function formatCost({ digest, manifests, foreign, rate }: Plan): string {
     `reads ${reads} manifests of the source${known}`,
     ...(resumesAt === undefined ? [] : [`the source lets nobody in before ${resumesAt}`]),
     ...foreign.map((layer) => `${layer} has URLs of its own and is not moved`),
+    ...rules.map(({ rule, passed, why }) => `rule ${rule}: ${passed ? 'passed' : 'refused'}, ${why}`),
   ].join('\n');
 }
 

@@ -1389,6 +1389,15 @@ export interface components {
       };
       /** @description Signatures, attestations … */
       referrers: components['schemas']['Share'];
+      /** @description Each rule in whose scope it is */
+      rules: {
+        passed: boolean;
+        /** @description What mirroring it would be refused with */
+        refusal?: components['schemas']['Failure'];
+        /** @description Its name in dray.yaml */
+        rule: string;
+        why: string;
+      }[];
       target: string;
       /** @description What of the image */
       wanted: {

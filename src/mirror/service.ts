@@ -3,7 +3,6 @@ import type { Digest } from '../core/digest.ts';
 import { asMirrorError, MirrorError } from '../core/errors.ts';
 import type { Mirror } from '../core/mirror.ts';
 import { formatReference } from '../core/reference.ts';
-import { select } from '../core/selection.ts';
 import type { MirrorFilter, MirrorPage, Page } from '../db/list.ts';
 import type { RequestStore, StoredRequest } from '../db/requests.ts';
 import { createMemo } from '../lib/memo.ts';
@@ -16,11 +15,9 @@ import {
   type Repetition,
   type Submission,
 } from './decision.ts';
-import type { Forecast, Forecaster } from './forecast.ts';
-import { advise, placeOf } from './remedy.ts';
 import { deadlineIn, untilDeadline } from './retry.ts';
+import { type Forecast, forecastBudgets } from './forecast.ts';
 import type { Runner } from './runner.ts';
-import { routeOf } from './target.ts';
 
 /** What a caller is told at once. */
 export interface Answer {
@@ -45,8 +42,8 @@ export interface RequestRecord extends StoredRequest {
 /** What the API needs of this room. Every method throws MirrorError only. */
 export interface MirrorService {
   submit(submission: Submission, caller: Caller): Promise<Answer>;
-  /** Says what a submit would do, and starts nothing. Throws whatever that would be refused for. */
-  forecast(submission: Omit<Submission, 'dryRun'>, caller: Caller): Promise<Forecast>;
+  /** What a submission would do. It reads the source's manifests, which a quota of pulls counts. */
+  forecast(submission: Submission, caller: Caller): Promise<Forecast>;
   request(requestId: string): Promise<RequestRecord | undefined>;
   mirror(mirrorId: string): Promise<Mirror | undefined>;
   /** Whether the caller asked for this mirror, or is an administrator. */
@@ -73,7 +70,6 @@ export interface ServiceOptions extends DeciderOptions {
   requests: RequestStore;
   queue: Queue;
   runner: Runner;
-  forecaster: Forecaster;
   /** Seconds for which a submit goes on asking what is down for a moment. */
   budget: number;
 }
@@ -113,7 +109,7 @@ export function createMirrorService(
   options: ServiceOptions,
 ): MirrorService & { start(copies: number): Promise<void> } {
   const { mirrors, requests, queue, runner } = options;
-  const decide = createDecider(options);
+  const { decide, foresee } = createDecider(options);
   // Thousands of tasks ask for the status of one mirror every second.
   const knownRequests = createMemo<StoredRequest | undefined>(statusLimit);
   const knownMirrors = createMemo<Mirror | undefined>(statusLimit);
@@ -167,19 +163,8 @@ export function createMirrorService(
 
   return {
     submit: (submission, caller) => ask(submission, submission, caller),
-    async forecast(submission, caller) {
-      await decide({ ...submission, dryRun: true }, caller, deadlineIn(options.budget));
-      const { image, repository, choice = {} } = submission;
-      const { grant } = caller;
-      const route = routeOf(image, repository);
-      const keychain = options.keychainOf(grant);
-      const means = { looks: options.observatory.as(keychain), keychain };
-      return options
-        .forecaster(route, select(choice, options.selection), means, deadlineIn(options.budget))
-        .catch((error: unknown) => {
-          throw advise(asMirrorError(error), route, grant && placeOf(grant));
-        });
-    },
+    forecast: (submission, caller) =>
+      foresee(submission, caller, deadlineIn(options.budget * forecastBudgets)),
     async cancel(mirrorId, caller) {
       const deadline = deadlineIn(options.budget);
       const failure = new MirrorError('cancelled', 'It was cancelled.').toFailure();

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { mirrorReferrers, outcomeError } from './mirror.ts';
+import { failure, mirrorReferrers, outcomeError } from './mirror.ts';
 
 const share = z
   .object({ total: z.number(), missing: z.number().describe('Of these, not at the target') })
@@ -34,6 +34,16 @@ export const plan = z
         resumesAt: z.iso.datetime().optional().describe('Before that, the source lets nobody in'),
       })
       .describe('What it would cost of the quota of the source'),
+    rules: z
+      .array(
+        z.object({
+          rule: z.string().describe('Its name in dray.yaml'),
+          passed: z.boolean(),
+          why: z.string(),
+          refusal: failure.optional().describe('What mirroring it would be refused with'),
+        }),
+      )
+      .describe('Each rule in whose scope it is'),
   })
   .meta({ id: 'Plan' });
 export type PlanView = z.infer<typeof plan>;

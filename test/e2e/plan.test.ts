@@ -1,3 +1,4 @@
+import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { runDray } from '../fixtures/command.ts';
 import { manifestOf, noiseLayer, platformsIndex, push } from '../fixtures/image.ts';
@@ -17,6 +18,7 @@ interface Plan {
   bytes: Share;
   referrers: Share;
   rate: { reads: number };
+  rules: { rule: string; passed: boolean }[];
 }
 interface Body {
   plans: { image: string; to: string; plan?: Plan; error?: { code: string; side?: string } }[];
@@ -24,7 +26,14 @@ interface Body {
 
 let world: World;
 beforeAll(async () => {
-  world = await createWorld({ settings: 'freshness: 0\n' });
+  world = await createWorld({
+    settings: `
+freshness: 0
+policy:
+  - { name: small, sources: ['**/sized/**'], maxSize: 50kB }
+  - { name: nothing denied, sources: ['**/denied/**'], deny: true }
+`,
+  });
 });
 afterAll(() => world.stop());
 
@@ -61,6 +70,7 @@ describe('POST /v1/plan', () => {
         foreign: [],
         referrers: { total: 0, missing: 0 },
         rate: { reads: expect.any(Number) as number },
+        rules: [],
       },
     });
     // A layer of it is in its repository at the target already.
@@ -86,6 +96,23 @@ describe('POST /v1/plan', () => {
     );
     expect(body.mirrors).toEqual([]);
     expect((await fetch(`${world.target.url}/v2/plan/nothing/tags/list`)).status).toBe(404);
+  });
+
+  it('says what the rules say: with the numbers, but of names alone nothing is looked at', async () => {
+    await push(world.source.url, 'plan/sized/good', '1', manifestOf([noiseLayer(5, 3000)]));
+    await push(world.source.url, 'plan/sized/large', '1', manifestOf([noiseLayer(6, 90_000)]));
+    const names = ['plan/sized/good', 'plan/sized/large', 'plan/denied/a'];
+    const { body } = await plan({ images: names.map(image), to: world.target.host });
+    const [good, large, denied] = body.plans;
+    expect(good?.plan?.rules).toEqual([
+      { rule: 'small', passed: true, why: expect.stringContaining('kB') as string },
+    ]);
+    expect(large?.plan).toMatchObject({
+      blobs: { missing: 2 },
+      rules: [{ rule: 'small', passed: false, refusal: { code: 'policy_denied' } }],
+    });
+    expect(denied).toMatchObject({ error: { code: 'policy_denied' } });
+    expect(denied).not.toHaveProperty('plan');
   });
 
   it('counts what is chosen, and refuses what mirroring would be refused', async () => {
@@ -128,6 +155,15 @@ describe.each(['with a service', 'alone'])('dray mirror --dry-run %s', (mode) =>
     expect(stderr).toContain(`${image(path)}: digest ${digest}, 1 of 1 manifests\n`);
     expect(stderr).toMatch(/reads [1-9] manifests of the source/);
     expect((await fetch(`${world.target.url}/v2/${path}/tags/list`)).status).toBe(404);
+    await push(world.source.url, `${path}/sized/a`, '1', manifestOf([noiseLayer(71, 90_000)]));
+    const large = [image(`${path}/sized/a`), '--to', world.target.host, '--dry-run', '-v'];
+    const refused = await runDray(['mirror', ...large], {
+      env: { ...env, DRAY_CONFIG: join(world.dataDir, 'dray.yaml') },
+      cwd: world.dataDir,
+    });
+    expect(refused.code).toBe(1);
+    expect(refused.stderr).toContain('rule small: refused, ');
+    expect(refused.stderr).toContain('The rule "small" does not let');
     await sendTo(path);
     const there = await run(['--json']);
     expect(there.code).toBe(0);

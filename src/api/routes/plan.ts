@@ -25,7 +25,7 @@ export function registerPlan(app: App, { service, auth, limits }: Dependencies):
       const caller = await auth.byHeader(request);
       const choice = choiceOf(request.body);
       const found = await askAll(request, limits, ({ image, to }) =>
-        service.forecast({ image, repository: to, choice }, caller),
+        service.forecast({ image, repository: to, choice, dryRun: true }, caller),
       );
       return {
         plans: found.map(({ image, to, answer, error }) => ({
