@@ -66,6 +66,10 @@ describe('a batch', () => {
       ...Array<string>(40).fill('timeout'),
       undefined,
     ]);
+    expect([parallel - 1, parallel].map((n) => outcomes[n]?.error?.message)).toEqual([
+      'It is slow.',
+      'It was not asked for, since its registry had just failed: It is slow.',
+    ]);
   });
 
   it('leaves what was not begun when its caller goes', async () => {

@@ -57,7 +57,13 @@ export async function askEach<T>(
       return { ...pair, answer: await ask(pair) };
     } catch (caught) {
       const failure = asMirrorError(caught);
-      if (hosts && failure.side && ofHosts.includes(failure.code)) away.set(hosts[failure.side], failure);
+      if (hosts && failure.side && ofHosts.includes(failure.code))
+        away.set(
+          hosts[failure.side],
+          failure.with({
+            message: `It was not asked for, since its registry had just failed: ${failure.message}`,
+          }),
+        );
       return { ...pair, error: failure };
     }
   }
