@@ -7,6 +7,7 @@ import { allowAll } from '../lib/address.ts';
 import { inspect, type Inspection } from '../mirror/inspection.ts';
 import { createLocalMirror, type LocalMirror } from '../mirror/local.ts';
 import { createObservatory } from '../mirror/look.ts';
+import { createForecaster } from '../mirror/forecast.ts';
 import { createPresence } from '../mirror/presence.ts';
 import { createPacer } from '../mirror/pacing.ts';
 import { routeOf } from '../mirror/target.ts';
@@ -34,6 +35,7 @@ export function createLocal(config: Config, runDir: string): LocalMirror & { clo
       budget: config.submitBudget,
       retry: config.retry,
       policy,
+      measure: createForecaster(tools),
       selection: selectionOf(config),
       isComplete: createPresence(tools.registry, config.verify),
     }),

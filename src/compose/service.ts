@@ -10,6 +10,7 @@ import { chain } from '../keychain/keychain.ts';
 import { allowsLoopback, createAddressPolicy } from '../lib/address.ts';
 import { grantPurpose } from '../mirror/decision.ts';
 import { createPushCheck } from '../mirror/access.ts';
+import { createForecaster } from '../mirror/forecast.ts';
 import { createObservatory } from '../mirror/look.ts';
 import { deadlineIn, signalUntil, untilDeadline } from '../mirror/retry.ts';
 import { createPresence } from '../mirror/presence.ts';
@@ -173,6 +174,7 @@ export async function startService(config: Config): Promise<Service> {
       sealer,
       isComplete: createPresence(tools.registry, config.verify),
       policy: requestPolicy,
+      measure: createForecaster(tools),
       selection: selectionOf(config),
       overwrite: config.overwrite,
       freshness: config.freshness,

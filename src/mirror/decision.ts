@@ -12,6 +12,7 @@ import type { Sealer } from '../lib/seal.ts';
 import type { Queue } from '../queue/queue.ts';
 import type { PushCheck } from './access.ts';
 import { type Caller, poolOf } from './caller.ts';
+import type { Forecast, Forecaster } from './forecast.ts';
 import type { Observatory } from './look.ts';
 import { type Plan, planRoute } from './plan.ts';
 import { enforce, type Policy } from './policy.ts';
@@ -60,6 +61,15 @@ interface Matter {
 /** Finds out, or starts, what a submission asks for. @throws MirrorError. */
 export type Decide = (wanted: Submission | Repetition, caller: Caller, deadline: number) => Promise<Decision>;
 
+export interface Decider {
+  decide: Decide;
+  /**
+   * What a submission would do. Rules that are about content are told, not enforced.
+   * @throws MirrorError for all else that a submit would be refused with.
+   */
+  foresee(wanted: Submission, caller: Caller, deadline: number): Promise<Forecast>;
+}
+
 export interface DeciderOptions {
   mirrors: MirrorStore;
   queue: Pick<Queue, 'enqueue'>;
@@ -71,6 +81,7 @@ export interface DeciderOptions {
   sealer: Sealer;
   isComplete: Presence;
   policy: Policy;
+  measure: Forecaster;
   /** What is wanted of an image where a submission does not say. */
   selection: Selection;
   overwrite: 'same-origin' | 'always';
@@ -102,7 +113,7 @@ function endedSince(time: number, { finishedAt }: Mirror): boolean {
   return at >= time && at <= Date.now() + skew;
 }
 
-export function createDecider(options: DeciderOptions): Decide {
+export function createDecider(options: DeciderOptions): Decider {
   const { mirrors, queue, sealer, freshness } = options;
   const present = new Map<string, Decision>();
   const underWay = new Map<string, Promise<Decision>>();
@@ -250,5 +261,28 @@ export function createDecider(options: DeciderOptions): Decide {
     throw new MirrorError('internal', `${formatReference(target)} could neither be started nor joined.`);
   }
 
-  return decide;
+  async function foresee(wanted: Submission, caller: Caller, deadline: number): Promise<Forecast> {
+    const route = routeOf(wanted.image, wanted.repository);
+    const selection = select(wanted.choice ?? {}, options.selection);
+    const { policy } = options;
+    const { tenant, grant } = caller;
+    try {
+      enforce(policy.judgeNames(route, tenant));
+      const keychain = options.keychainOf(grant);
+      const means = { looks: options.observatory.as(keychain), keychain };
+      const measured = await options.measure(route, selection, means, deadline);
+      const { plan, present } = measured;
+      const rules = await policy.judge({ tenant, plan, selection }, keychain, deadline);
+      if (!present) {
+        const strict = grant !== undefined;
+        await options.checkPush(plan.target, { keychain, strict, dryRun: true }, deadline);
+        await refuseForeignOrigin(plan, caller);
+      }
+      return { ...measured, rules };
+    } catch (error) {
+      throw advise(asMirrorError(error), route, grant && placeOf(grant));
+    }
+  }
+
+  return { decide, foresee };
 }

@@ -5,6 +5,7 @@ import { type Mirror, noProgress } from '../core/mirror.ts';
 import { formatReference, formatRepository } from '../core/reference.ts';
 import { type Choice, select, type Selection } from '../core/selection.ts';
 import type { Keychain } from '../keychain/keychain.ts';
+import { type Forecast, forecastBudgets, type Forecaster } from './forecast.ts';
 import type { Looks } from './look.ts';
 import { type Plan, planRoute } from './plan.ts';
 import { enforce, type Policy } from './policy.ts';
@@ -23,6 +24,7 @@ export interface LocalOptions {
   budget: number;
   retry: RetrySettings;
   policy: Policy;
+  measure: Forecaster;
   /** What is wanted of an image where a request does not say. */
   selection: Selection;
   isComplete: Presence;
@@ -51,6 +53,8 @@ export interface LocalMirror {
    * @throws MirrorError when the request itself is wrong, or its registries can't be looked at.
    */
   mirror(request: LocalRequest): Promise<Mirror>;
+  /** What mirroring it would do. @throws MirrorError. */
+  forecast(request: Pick<LocalRequest, 'image' | 'repository' | 'choice'>): Promise<Forecast>;
 }
 
 export function createLocalMirror({
@@ -60,6 +64,7 @@ export function createLocalMirror({
   budget,
   retry,
   policy,
+  measure,
   selection: fallback,
   isComplete,
 }: LocalOptions): LocalMirror {
@@ -84,6 +89,16 @@ export function createLocalMirror({
   }
 
   return {
+    async forecast({ image, repository, choice = {} }) {
+      const selection = select(choice, fallback);
+      const route = routeOf(image, repository);
+      enforce(policy.judgeNames(route, localTenant));
+      const deadline = deadlineIn(budget * forecastBudgets);
+      const measured = await measure(route, selection, { looks, keychain }, deadline);
+      const { plan } = measured;
+      const rules = await policy.judge({ tenant: localTenant, plan, selection }, keychain, deadline);
+      return { ...measured, rules };
+    },
     async mirror({ image, repository, choice = {}, dryRun, signal, onChange, onLog }) {
       const selection = select(choice, fallback);
       const route = routeOf(image, repository);
