@@ -1,7 +1,7 @@
 import { styleText } from 'node:util';
 import { formatBytes } from '../core/bytes.ts';
 import type { LayerEventView } from '../wire/event.ts';
-import type { FailureView, MirrorView, WaitView } from '../wire/mirror.ts';
+import type { ArrivalView, FailureView, MirrorView, WaitView } from '../wire/mirror.ts';
 import type { Plan } from './client.ts';
 
 type Colour = 'red' | 'green' | 'yellow' | 'blue' | 'dim' | 'bold';
@@ -125,13 +125,18 @@ export function formatLayer({
   return `layer ${digest.slice(0, 19)} ${state}, ${formatBytes(size)}`;
 }
 
+/** What a target holds, and how it was looked at. */
+function formatArrival({ manifests, blobs, bytes, referrers, level }: ArrivalView): string {
+  return `${manifests} manifests, ${blobs} blobs, ${formatBytes(bytes)}, ${referrers.length} referrers (seen: ${level})`;
+}
+
 const colours: Partial<Record<string, Colour>> = { done: 'green', failed: 'red', cancelled: 'red' };
 
 const waits = (wait: WaitView) => `${wait.host === undefined ? 'until' : 'for'} ${formatUntil(wait)}`;
 
 /** One mirror in full, a fact a line. */
 export function formatMirror(mirror: MirrorView, stream: NodeJS.WriteStream): string {
-  const { state, phase, failure, wait, createdAt, finishedAt } = mirror;
+  const { state, phase, failure, wait, platforms, referrers, arrival, createdAt, finishedAt } = mirror;
   const shown = paint(stream, colours[state] ?? 'blue', phase && state === 'copying' ? phase : state);
   const took = (finishedAt ? Date.parse(finishedAt) : Date.now()) - Date.parse(createdAt);
   const facts = [
@@ -140,7 +145,10 @@ export function formatMirror(mirror: MirrorView, stream: NodeJS.WriteStream): st
     ['source', mirror.source],
     ['target', mirror.target],
     ['digest', mirror.digest],
+    ...(platforms ? [['only', platforms.join(', ')]] : []),
+    ...(referrers === 'all' ? [] : [['with', `referrers: ${[referrers].flat().join(', ')}`]]),
     ['copied', formatProgress(mirror.progress) || 'not counted'],
+    ...(arrival ? [['there', formatArrival(arrival)]] : []),
     ['asked', `${createdAt} (${finishedAt ? 'took' : 'for'} ${formatDuration(took)})`],
     ['tries', String(mirror.attempts)],
     ['id', mirror.id],

@@ -54,6 +54,8 @@ const arrival = z
   })
   .meta({ id: 'Arrival' });
 
+export type ArrivalView = z.infer<typeof arrival>;
+
 /** A mirror, as the command line shows it. */
 export const mirror = z
   .object({

@@ -25,6 +25,7 @@ interface View {
   state: string;
   platforms?: string[];
   referrers: unknown;
+  arrival?: unknown;
 }
 
 let world: World;
@@ -98,6 +99,10 @@ describe('POST /v1/mirrors', () => {
     expect(outcomes[12]).not.toHaveProperty('requestId');
     for (const { mirrorId } of outcomes.filter(({ cached }) => cached === false))
       expect(await ended(mirrorId)).toBe('done');
+    expect((await mirrorOf(outcomes[4]?.mirrorId)).arrival).toEqual({
+      ...{ manifests: 1, blobs: 2, bytes: expect.any(Number) as number, foreign: [], referrers: [] },
+      level: 'blobs',
+    });
   });
 
   it('asks once for what comes twice', async () => {

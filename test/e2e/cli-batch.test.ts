@@ -140,6 +140,8 @@ describe('dray list', () => {
     const source = ['--source', `${world.source.host}/listed`];
     expect((await list(...source)).sort()).toEqual([idOf('listed/a'), idOf('listed/b')].sort());
     expect(await list('--target', `${world.target.host}/listed/b:1`)).toEqual([idOf('listed/b')]);
+    const { stdout } = await run(['status', idOf('listed/b') ?? ''], served);
+    expect(stdout).toMatch(/there: {3}1 manifests, 2 blobs, \S+ kB, 0 referrers \(seen: blobs\)/);
     expect(await list(...source, '--state', 'queued,copying', '--state', 'failed')).toEqual([]);
     expect(await list(...source, '--since', '1h', '-n', '1')).toHaveLength(1);
     expect(await list(...source, '--until', '1h')).toEqual([]);
