@@ -1,0 +1,82 @@
+import { constants, type KeyObject, sign, verify, type VerifyKeyObjectInput } from 'node:crypto';
+
+/** A signed payload, as JSON carries it (DSSE 1.0, envelope.md). Payload and signatures are in base64. */
+export interface Envelope {
+  payload: string;
+  payloadType: string;
+  signatures: { keyid?: string; sig: string }[];
+}
+
+/** Signatures that are looked at; more are an attack. */
+const signatureLimit = 100;
+
+/** What is signed: type and payload with their lengths in bytes, so that neither can be taken for a part of the other. */
+export function pae(type: string, payload: Uint8Array): Buffer {
+  const head = `DSSEv1 ${Buffer.byteLength(type)} ${type} ${payload.length} `;
+  return Buffer.concat([Buffer.from(head), payload]);
+}
+
+/**
+ * Signs with SHA-256.
+ * @param privateKey of P-256: the signature is in DER then, as cosign and the libraries of Go and Python take it.
+ */
+export function signEnvelope(
+  payload: Uint8Array,
+  type: string,
+  { keyid, privateKey }: { keyid: string; privateKey: KeyObject },
+): Envelope {
+  return {
+    payload: Buffer.from(payload).toString('base64'),
+    payloadType: type,
+    signatures: [{ keyid, sig: sign('sha256', pae(type, payload), privateKey).toString('base64') }],
+  };
+}
+
+/**
+ * Checks that one of the signatures is of one of the keys. The names of keys in an envelope are not signed and count for
+ * nothing. Whether the payload's type is the one that is expected is the caller's to check.
+ * @returns the bytes that were signed; undefined when no signature is good, or it is no envelope.
+ */
+export function verifyEnvelope(envelope: Envelope, keys: readonly KeyObject[]): Buffer | undefined {
+  const payload = fromBase64(envelope.payload);
+  if (!payload || envelope.signatures.length > signatureLimit) return undefined;
+  const signed = pae(envelope.payloadType, payload);
+  const isGood = ({ sig }: { sig: string }) => {
+    const signature = fromBase64(sig);
+    return signature !== undefined && keys.some((key) => verifySignature(signed, signature, key));
+  };
+  return envelope.signatures.some(isGood) ? payload : undefined;
+}
+
+/**
+ * Whether bytes were signed with the private half of a key: ECDSA in DER, Ed25519, RSA with PKCS#1 v1.5 (cosign) or PSS
+ * (securesystemslib). The hash is SHA-256, as cosign has it for every key.
+ * @returns false also for a key of another kind.
+ */
+export function verifySignature(data: Uint8Array, signature: Uint8Array, key: KeyObject): boolean {
+  const isGood = (hash: string | null, options: Omit<VerifyKeyObjectInput, 'key'> = {}) =>
+    verify(hash, data, { key, ...options }, signature);
+  switch (key.asymmetricKeyType) {
+    case 'ec':
+      return isGood('sha256');
+    case 'ed25519':
+      return isGood(null);
+    case 'rsa':
+      return (
+        isGood('sha256') ||
+        isGood('sha256', {
+          padding: constants.RSA_PKCS1_PSS_PADDING,
+          saltLength: constants.RSA_PSS_SALTLEN_AUTO,
+        })
+      );
+    default:
+      return false;
+  }
+}
+
+/** Either alphabet, as DSSE has it; undefined for what is neither. */
+function fromBase64(text: string): Buffer | undefined {
+  const body = text.replace(/={0,2}$/, '');
+  const isOne = /^(?:[A-Za-z0-9+/]*|[\w-]*)$/.test(body) && body.length % 4 !== 1;
+  return isOne ? Buffer.from(body, 'base64') : undefined;
+}
