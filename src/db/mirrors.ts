@@ -244,7 +244,11 @@ export function createMirrorStore(kysely: Kysely<Schema>, changed: (id: string) 
               .expression(
                 db
                   .selectFrom('changed')
-                  .select(['id', sql<string>`${receipt ?? ''}`.as('envelope'), sql<Date>`${at}::timestamptz`.as('at')])
+                  .select([
+                    'id',
+                    sql<string>`${receipt ?? ''}`.as('envelope'),
+                    sql<Date>`${at}::timestamptz`.as('at'),
+                  ])
                   .where(({ lit }) => lit(receipt !== undefined)),
               )
               .onConflict((conflict) => conflict.doNothing()),
