@@ -5,6 +5,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { startPostgres, type TestPostgres } from '../../test/fixtures/postgres.ts';
 import { loadConfig } from '../config.ts';
 import { noProgress } from '../core/mirror.ts';
+import { everything } from '../core/selection.ts';
 import { createMirrorStore, type MirrorStore } from './mirrors.ts';
 import { type Database, openDatabase } from './open.ts';
 import { createReceiptKeyStore, type ReceiptKeyStore } from './receipt-keys.ts';
@@ -43,6 +44,7 @@ describe.each(['embedded', 'PostgreSQL'])('the records of receipts, %s', (kind) 
         source: { registry: 'src.io', path, tag: '1' },
         target: { registry: 'dst.io', path, tag: '1' },
         digest: `sha256:${'a'.repeat(64)}`,
+        selection: everything,
         state: 'queued',
         progress: noProgress,
         attempts: 0,
