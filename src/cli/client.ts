@@ -3,6 +3,7 @@ import type { Config } from '../config.ts';
 import { type ErrorCode, catalogue, MirrorError, type Side } from '../core/errors.ts';
 import type { Health } from '../wire/health.ts';
 import type { CreatedKey, KeyView } from '../wire/key.ts';
+import type { EnvelopeView, ReceiptKeysView, ReceiptKeyView } from '../wire/receipt.ts';
 import { type Brought, readStream } from './stream.ts';
 import type { MirrorAnswer, MirrorList, MirrorView } from '../wire/mirror.ts';
 
@@ -17,6 +18,9 @@ export interface Client {
   retry(id: string): Promise<MirrorAnswer>;
   list(query: { limit: string; before?: string; state?: string }): Promise<MirrorList>;
   log(id: string): Promise<string>;
+  receipt(id: string): Promise<EnvelopeView>;
+  receiptKeys(): Promise<ReceiptKeysView>;
+  rotateReceiptKey(): Promise<ReceiptKeyView>;
   createKey(name: string, admin: boolean): Promise<CreatedKey>;
   listKeys(): Promise<{ keys: KeyView[] }>;
   revokeKey(id: string): Promise<KeyView>;
@@ -153,6 +157,9 @@ function createClient(base: string, login: Login, stop: AbortSignal): Client {
     retry: (mirror) => json('POST', `/v1/mirrors/${id(mirror)}/retry`),
     list: (query) => json('GET', `/v1/mirrors?${new URLSearchParams(query).toString()}`),
     log: async (mirror) => (await call('GET', `/v1alpha1/mirrors/${id(mirror)}/logs`)).text(),
+    receipt: (mirror) => json('GET', `/v1/mirrors/${id(mirror)}/receipt`),
+    receiptKeys: () => json('GET', '/.well-known/dray-receipt-keys.json'),
+    rotateReceiptKey: () => json('POST', '/v1/receipt-keys'),
     createKey: (name, admin) => json('POST', '/v1/keys', { name, admin }),
     listKeys: () => json('GET', '/v1/keys'),
     health: () => json('GET', '/health'),

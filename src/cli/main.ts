@@ -8,6 +8,7 @@ import { keysCommand } from './commands/keys.ts';
 import { listCommand } from './commands/list.ts';
 import { logsCommand } from './commands/logs.ts';
 import { mirrorCommand } from './commands/mirror.ts';
+import { receiptCommand } from './commands/receipt.ts';
 import { retryCommand } from './commands/retry.ts';
 import { serveCommand } from './commands/serve.ts';
 import { statusCommand } from './commands/status.ts';
@@ -22,6 +23,7 @@ const commands = [
   logsCommand,
   cancelCommand,
   retryCommand,
+  receiptCommand,
   doctorCommand,
   keysCommand,
   serveCommand,

@@ -56,6 +56,10 @@ export async function startService(config: Config): Promise<Service> {
     { createRetentionStore },
     { createPulse },
     { keepTidy },
+    { createReceipts },
+    { createSigningKeys },
+    { createReceiptStore },
+    { createReceiptKeyStore },
   ] = await Promise.all([
     import('../db/open.ts'),
     import('../queue/queue.ts'),
@@ -77,6 +81,10 @@ export async function startService(config: Config): Promise<Service> {
     import('../db/retention.ts'),
     import('../db/pulse.ts'),
     import('../mirror/upkeep.ts'),
+    import('../mirror/receipts.ts'),
+    import('../mirror/signing.ts'),
+    import('../db/receipts.ts'),
+    import('../db/receipt-keys.ts'),
   ]);
   const logger = createLogger(config.logLevel);
   const onError = (error: unknown) => logger.error({ err: error }, 'Something failed in the background');
@@ -124,6 +132,7 @@ export async function startService(config: Config): Promise<Service> {
     const hub = createHub();
     const mirrors = mirrorStore.createMirrorStore(database.kysely, hub.poke);
     const requests = requestStore.createRequestStore(database.kysely, hub.poke);
+    const masterKey = config.secretKeys ? 'DRAY_SECRET_KEY' : config.secretKeyFile;
     let lost = platform.lostPairs;
     await mirrors.resealGrants((sealed, id) => {
       if (sealer.open(sealed, grantPurpose(id)) === undefined) lost++;
@@ -131,11 +140,30 @@ export async function startService(config: Config): Promise<Service> {
     });
     if (lost > 0)
       logger.warn(
-        { lost, masterKey: config.secretKeys ? 'DRAY_SECRET_KEY' : config.secretKeyFile },
+        { lost, masterKey },
         'The master key does not open what an earlier one has sealed: pairings are made anew, mirrors that wait will fail',
       );
-    else if ((config.secretKeys?.length ?? 1) > 1)
+    const signing = createSigningKeys({
+      store: createReceiptKeyStore(database.kysely),
+      sealer,
+      onLost: (key) => {
+        lost++;
+        logger.warn(
+          { key, masterKey },
+          'The master key does not open the key that receipts are signed with: a new one signs from now on',
+        );
+      },
+    });
+    // It is there before the first receipt, so that others can have it to compare.
+    await signing.reseal();
+    await signing.present();
+    if (lost === 0 && (config.secretKeys?.length ?? 1) > 1)
       logger.info('All that was sealed is sealed with the first master key now; the others may go');
+    const receipts = createReceipts({
+      store: createReceiptStore(database.kysely),
+      keys: signing,
+      version: readVersion(),
+    });
     const keys = keyStore.createKeyStore(database.kysely);
     const queue = await queues.openQueue(database, config.skopeo.timeLimit, onError);
     closing.unshift(() => queue.close());
@@ -184,6 +212,7 @@ export async function startService(config: Config): Promise<Service> {
     let url = config.url?.replace(/\/+$/, '') ?? '';
     const app = await apps.createApp({
       service,
+      receipts,
       feeds: createFeeds({
         ...{ mirrors, requests, events: createEventStore(database.kysely), hub },
         shared: database.url !== undefined,

@@ -20,6 +20,7 @@ export const envelope = z
     ),
   })
   .meta({ id: 'Envelope' });
+export type EnvelopeView = z.infer<typeof envelope>;
 
 const digest = z.string().refine(isDigest, 'is no digest');
 const count = z.int().min(0);
