@@ -7,6 +7,7 @@ import { probeSkopeo } from '../executor/probe.ts';
 import { sweep } from '../executor/process.ts';
 import { createEcrLogins, createKeychain } from '../keychain/installation.ts';
 import { chain } from '../keychain/keychain.ts';
+import { createKeyedMutex } from '../lib/mutex.ts';
 import { allowsLoopback, createAddressPolicy } from '../lib/address.ts';
 import { grantPurpose } from '../mirror/decision.ts';
 import { createPushCheck } from '../mirror/access.ts';
@@ -60,6 +61,7 @@ export async function startService(config: Config): Promise<Service> {
     { createSigningKeys },
     { createReceiptStore },
     { createReceiptKeyStore },
+    { createReceiptPush },
   ] = await Promise.all([
     import('../db/open.ts'),
     import('../queue/queue.ts'),
@@ -85,6 +87,7 @@ export async function startService(config: Config): Promise<Service> {
     import('../mirror/signing.ts'),
     import('../db/receipts.ts'),
     import('../db/receipt-keys.ts'),
+    import('../mirror/receipt-push.ts'),
   ]);
   const logger = createLogger(config.logLevel);
   const onError = (error: unknown) => logger.error({ err: error }, 'Something failed in the background');
@@ -169,16 +172,24 @@ export async function startService(config: Config): Promise<Service> {
     closing.unshift(() => queue.close());
     const keychainOf = (grant: Grant | undefined) =>
       grant ? chain(createPlatformKeychain(platform, ecr, grant), shared) : own;
+    const tags = createKeyedMutex();
     const runner = runners.createRunner({
       mirrors,
-      worker: createWorker(tools, mirrors.superseded),
+      worker: createWorker(tools, mirrors.superseded, tags),
+      receipts,
+      ...(config.receipts.push && { pushReceipt: createReceiptPush(tools, tags) }),
       keychainOf,
       sealer,
       retry: config.retry,
       patience: config.pacing.patience,
-      onOutcome: ({ id, source, target, digest, attempts }, { failure, wait }) => {
+      onOutcome: ({ id, source, target, digest, attempts }, { failure, wait, unreceipted }) => {
         const about = { mirror: id, source, target, digest, attempts };
-        if (!failure) logger.info(about, 'A copy is done');
+        if (unreceipted)
+          logger.warn(
+            { ...about, failure: unreceipted.toFailure() },
+            'A copy is done, but its receipt could not be left at the target',
+          );
+        else if (!failure) logger.info(about, 'A copy is done');
         else if (wait)
           logger.warn({ ...about, failure: failure.toFailure(), wait }, 'A copy failed; it is tried again');
         else logger.warn({ ...about, failure: failure.toFailure() }, 'A copy failed');

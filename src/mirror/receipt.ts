@@ -23,8 +23,9 @@ export function stateMirror(
   { version, commitId }: { version: string; commitId: string },
 ): Statement {
   const { id, source, target, digest, selection, tenant, createdAt, startedAt = createdAt } = mirror;
-  const { referrers, level, manifests, blobs, bytes, foreign } = arrival;
-  const name = formatReference(target);
+  const { referrers, level, manifests, blobs, bytes, foreign, untagged } = arrival;
+  const { registry, path } = target;
+  const name = formatReference(untagged ? { registry, path, digest } : target);
   return {
     _type: statementType,
     subject: [{ name, digest: digestSet(digest) }],
