@@ -68,6 +68,8 @@ describe('a receipt', () => {
       },
     });
     expect(check(sign(statement), digest)).toEqual(statement);
+    const untagged = stateMirror(mirror, { ...arrival, untagged: true }, at(3), build);
+    expect(untagged.predicate.target.reference).toBe(`quay.io/acme/library/ubuntu@${digest}`);
     const built = stateMirror(mirror, arrival, at(3), { ...build, commitId: 'c0ffee' });
     expect(built.predicate.by).toEqual({ name: 'dray', version: '0.2.0', commit: 'c0ffee' });
   });

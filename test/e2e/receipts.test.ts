@@ -1,0 +1,387 @@
+import { execFileSync } from 'node:child_process';
+import { createPublicKey, hash } from 'node:crypto';
+import { writeFileSync } from 'node:fs';
+import { rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { PGlite } from '@electric-sql/pglite';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { runDray } from '../fixtures/command.ts';
+import { type Gate, startGate } from '../fixtures/gate.ts';
+import { content, manifestOf, noiseLayer, platformsIndex, push } from '../fixtures/image.ts';
+import { fetchTree } from '../fixtures/tree.ts';
+import { createWorld, type World } from '../fixtures/world.ts';
+
+interface Envelope {
+  payload: string;
+  payloadType: string;
+  signatures: { keyid: string; sig: string }[];
+}
+interface Statement {
+  subject: { name: string; digest: Record<string, string> }[];
+  predicate: Record<string, unknown> & { verification: Record<string, unknown>; referrers: unknown[] };
+}
+interface Key {
+  kid: string;
+  pem: string;
+  retiredAt?: string;
+}
+
+let world: World;
+let seed = 7000;
+beforeAll(async () => {
+  world = await createWorld({ settings: 'freshness: 0\nretry: {firstPause: 0.2, longestPause: 0.2}\n' });
+});
+afterAll(() => world.stop());
+
+const admin = () => ({ authorization: `Bearer ${world.service.key}` });
+const mirrored = async (image: string, to?: string) => {
+  const { body } = await world.submit(image, to);
+  expect(await world.finished(body.requestId)).toMatchObject({ succeeded: true });
+  return body;
+};
+const receiptOf = async (id = '') => {
+  const { status, body } = await world.call<Envelope>('GET', `/v1/mirrors/${id}/receipt`, undefined, admin());
+  expect(status).toBe(200);
+  return body;
+};
+const keys = async () =>
+  (await world.call<{ keys: Key[] }>('GET', '/.well-known/dray-receipt-keys.json')).body.keys;
+const stated = ({ payload }: Envelope) =>
+  JSON.parse(Buffer.from(payload, 'base64').toString('utf8')) as Statement;
+const names = (envelope: Envelope) => envelope.signatures.map(({ keyid }) => keyid);
+
+/** What openssl says of a signature over the PAE, which is put together here. */
+function openssl({ payload, payloadType, signatures }: Envelope, pem: string): string {
+  const file = (name: string, bytes: string | Buffer) => {
+    writeFileSync(join(world.dataDir, name), bytes);
+    return join(world.dataDir, name);
+  };
+  const body = Buffer.from(payload, 'base64');
+  const head = `DSSEv1 ${payloadType.length} ${payloadType} ${body.length} `;
+  const args = [
+    ...['dgst', '-sha256', '-verify', file('key.pem', pem)],
+    ...['-signature', file('sig', Buffer.from(signatures[0]?.sig ?? '', 'base64'))],
+    file('signed', Buffer.concat([Buffer.from(head), body])),
+  ];
+  try {
+    return execFileSync('openssl', args, { encoding: 'utf8', stdio: 'pipe' }).trim();
+  } catch (error) {
+    return (error as { stdout: string }).stdout.trim();
+  }
+}
+
+describe('the receipt of a mirror that is done', () => {
+  it('says what the target holds, from where and when, and openssl finds its signature good', async () => {
+    const image = await push(world.source.url, 'told', '1', platformsIndex(++seed));
+    const sbom = content('application/spdx+json', Buffer.from(`{"of":"${image.digest}"}`));
+    const artifact = manifestOf([sbom], { subject: image, artifactType: sbom.mediaType });
+    const referrer = await push(world.source.url, 'told', undefined, artifact);
+    await listUnderTag(world.source.url, 'told', image.digest, referrer);
+    const { buildId } = await mirrored(`${world.source.host}/told:1`);
+    const envelope = await receiptOf(buildId);
+    const { body: mirror } = await world.call<Record<string, string>>(
+      'GET',
+      `/v1/mirrors/${buildId}`,
+      undefined,
+      admin(),
+    );
+    const held = await fetchTree(world.target.url, 'told', image.digest);
+    const blobs = held.filter(({ mediaType }) => mediaType === 'blob');
+    const { digest } = image;
+    expect(stated(envelope)).toEqual({
+      _type: 'https://in-toto.io/Statement/v1',
+      subject: [{ name: `${world.target.host}/told:1`, digest: { sha256: digest.slice('sha256:'.length) } }],
+      predicateType: 'urn:dray:receipt:v1',
+      predicate: {
+        mirror: buildId,
+        source: { reference: `${world.source.host}/told:1`, digest },
+        target: { reference: `${world.target.host}/told:1`, digest },
+        selection: { referrers: 'all' },
+        referrers: [{ digest: referrer.digest, subject: digest, artifactType: sbom.mediaType }],
+        tenant: expect.stringMatching(/^key:key-[0-9a-f]{8}$/) as string,
+        askedAt: mirror['createdAt'],
+        startedAt: mirror['startedAt'],
+        finishedAt: mirror['finishedAt'],
+        verification: {
+          level: 'blobs',
+          manifests: held.length - blobs.length,
+          blobs: blobs.length,
+          bytes: blobs.reduce((sum, { size }) => sum + size, 0),
+          foreignLayers: [],
+        },
+        by: expect.objectContaining({ name: 'dray' }) as object,
+      },
+    });
+    const [key, ...others] = await keys();
+    expect(others).toEqual([]);
+    const der = createPublicKey(key?.pem ?? '').export({ type: 'spki', format: 'der' });
+    expect([key?.kid, ...names(envelope)]).toEqual([hash('sha256', der), hash('sha256', der)]);
+    expect(openssl(envelope, key?.pem ?? '')).toBe('Verified OK');
+    const forged = { ...envelope, payload: Buffer.from('{}').toString('base64') };
+    expect(openssl(forged, key?.pem ?? '')).toBe('Verification failure');
+  });
+
+  it('names no tag that was left to another image', async () => {
+    const old = await push(world.source.url, 'moved', '1', manifestOf([noiseLayer(++seed, 5000)]));
+    await push(world.source.url, 'moved', '1', manifestOf([noiseLayer(++seed, 5000)]));
+    await mirrored(`${world.source.host}/moved:1`);
+    const { buildId } = await mirrored(`${world.source.host}/moved:1@${old.digest}`);
+    const [subject] = stated(await receiptOf(buildId)).subject;
+    expect(subject?.name).toBe(`${world.target.host}/moved@${old.digest}`);
+  });
+
+  it('is for who has asked, and is printed by the command line, checked or as it is', async () => {
+    await push(world.source.url, 'mine', '1', manifestOf([noiseLayer(++seed, 5000)]));
+    const { buildId = '', requestId } = await mirrored(`${world.source.host}/mine:1`);
+    const { body: stranger } = await world.call<{ key: string }>('POST', '/v1/keys', { name: 'x' }, admin());
+    const path = `/v1/mirrors/${buildId}/receipt`;
+    const theirs = { authorization: `Bearer ${stranger.key}` };
+    expect((await world.call('GET', path, undefined, theirs)).status).toBe(403);
+    expect((await world.call('GET', path)).status).toBe(401);
+    const answer = await world.call<Envelope>('GET', path, undefined, admin());
+    expect(answer.headers.get('content-type')).toContain('application/vnd.dsse.envelope.v1+json');
+    const env = { DRAY_API_KEY: world.service.key };
+    const printed = await runDray(['receipt', requestId, '--url', world.service.url], { env });
+    expect(JSON.parse(printed.stdout)).toEqual(answer.body);
+    const readable = await runDray(['receipt', buildId, '--statement', '--url', world.service.url], { env });
+    expect(JSON.parse(readable.stdout)).toEqual(stated(answer.body));
+  });
+
+  it('is there for no mirror that is not done', async () => {
+    const { body } = await world.submit(`${world.source.host}/mine:1`, `${world.target.host}/dry`, {
+      dryRun: true,
+    });
+    const none = await world.call<{ message: string }>(
+      'GET',
+      `/v1/mirrors/${body.requestId}/receipt`,
+      undefined,
+      admin(),
+    );
+    expect([none.status, none.body.message]).toEqual([404, expect.stringContaining('has no mirror')]);
+    const gate = await startGate(world.source.host);
+    await push(world.source.url, 'held', '1', manifestOf([noiseLayer(++seed, 5000)]));
+    const rule = gate.add(/^GET \/v2\/held\/blobs\//, { kind: 'hold' });
+    const copy = await world.submit(`${gate.host}/held:1`);
+    await rule.met;
+    const early = await world.call<{ message: string }>(
+      'GET',
+      `/v1/mirrors/${copy.body.buildId}/receipt`,
+      undefined,
+      admin(),
+    );
+    expect([early.status, early.body.message]).toEqual([404, expect.stringContaining('it is copying')]);
+    await world.call('POST', `/v1/mirrors/${copy.body.buildId}/cancel`, undefined, admin());
+    const late = await world.call('GET', `/v1/mirrors/${copy.body.buildId}/receipt`, undefined, admin());
+    expect(late.status).toBe(404);
+    rule.release();
+    await gate.stop();
+  });
+});
+
+describe('the key of receipts', () => {
+  const fresh = async () => {
+    const path = `key/${++seed}`;
+    await push(world.source.url, path, '1', manifestOf([noiseLayer(seed, 5000)]));
+    return receiptOf((await mirrored(`${world.source.host}/${path}:1`)).buildId);
+  };
+  const pemOf = async (envelope: Envelope) =>
+    (await keys()).find(({ kid }) => kid === names(envelope)[0])?.pem ?? '';
+
+  it('is rotated by administrators alone, and what was signed before can still be checked', async () => {
+    const before = await fresh();
+    const { body: user } = await world.call<{ key: string }>('POST', '/v1/keys', { name: 'u' }, admin());
+    const refused = await world.call('POST', '/v1/receipt-keys', undefined, {
+      authorization: `Bearer ${user.key}`,
+    });
+    expect(refused.status).toBe(403);
+    const { status, body: next } = await world.call<Key>('POST', '/v1/receipt-keys', undefined, admin());
+    expect(status).toBe(201);
+    const after = await fresh();
+    expect(names(after)).toEqual([next.kid]);
+    expect(names(before)).not.toEqual(names(after));
+    expect((await keys()).map(({ kid, retiredAt }) => [kid, retiredAt !== undefined])).toEqual([
+      [next.kid, false],
+      [names(before)[0], true],
+    ]);
+    for (const each of [before, after]) expect(openssl(each, await pemOf(each))).toBe('Verified OK');
+    const env = { DRAY_API_KEY: world.service.key };
+    const printed = await runDray(['receipt-keys', '--rotate', '--url', world.service.url], { env });
+    expect(printed.stdout).toBe((await keys()).map(({ pem }) => pem).join(''));
+    expect((await keys()).length).toBe(3);
+  });
+
+  it('is replaced at the start after the master key was lost, with a warning', async () => {
+    const before = await fresh();
+    await world.service.stop();
+    await rm(join(world.dataDir, 'secret-key'));
+    await world.restart();
+    expect(world.service.output()).toContain('does not open the key that receipts are signed with');
+    const after = await fresh();
+    expect(names(after)).not.toEqual(names(before));
+    for (const each of [before, after]) expect(openssl(each, await pemOf(each))).toBe('Verified OK');
+    await world.service.stop();
+    await world.restart();
+    expect(world.service.output()).not.toContain('does not open');
+    expect(names(await fresh())).toEqual(names(after));
+  });
+});
+
+it('kill -9 at whatever moment leaves no mirror done without a receipt', { timeout: 120_000 }, async () => {
+  for (let round = 0; round < 3; round++) {
+    const paths = Array.from({ length: 8 }, () => `kill/${++seed}`);
+    for (const path of paths) await push(world.source.url, path, '1', manifestOf([noiseLayer(++seed, 2000)]));
+    const asked = await Promise.all(paths.map((path) => world.submit(`${world.source.host}/${path}:1`)));
+    // Others are about to end when the first one has.
+    await Promise.race(asked.map(({ body }) => world.finished(body.requestId)));
+    await world.service.stop('SIGKILL');
+    const database = await PGlite.create({ dataDir: join(world.dataDir, 'db') });
+    const { rows } = await database.query<{ done: number; bare: number }>(
+      `select count(*)::int as done, count(*) filter (where mirror_id is null)::int as bare
+       from mirrors left join receipts on mirror_id = id where state = 'done'`,
+    );
+    await database.close();
+    expect(rows[0]?.bare).toBe(0);
+    expect(rows[0]?.done).toBeGreaterThan(0);
+    await world.restart();
+    for (const { body } of asked) {
+      expect(await world.finished(body.requestId)).toMatchObject({ succeeded: true });
+      expect(stated(await receiptOf(body.buildId)).subject[0]?.name).toBe(body.targetImage);
+    }
+  }
+});
+
+describe('a receipt that is left at the target', () => {
+  const receiptType = 'application/vnd.dray.receipt.v1+json';
+  let gate: Gate;
+  beforeAll(async () => {
+    gate = await startGate(world.target.host);
+    const file = join(world.dataDir, 'push.yaml');
+    writeFileSync(
+      file,
+      'freshness: 0\nretry: {firstPause: 0.2, longestPause: 0.2}\nreceipts: {push: true}\n',
+    );
+    await world.service.stop();
+    await world.restart({ DRAY_CONFIG: file });
+  });
+  afterAll(() => gate.stop());
+
+  const manifest = async (url: string, path: string, reference: string) => {
+    const accept = [
+      'application/vnd.oci.image.index.v1+json',
+      'application/vnd.oci.image.manifest.v1+json',
+    ].join(', ');
+    const answer = await fetch(`${url}/v2/${path}/manifests/${reference}`, { headers: { accept } });
+    return answer.ok ? ((await answer.json()) as Record<string, unknown>) : undefined;
+  };
+  /** Receipts that the fallback tag lists, as the API would give them. */
+  const left = async (url: string, path: string, digest: string) => {
+    const index = await manifest(url, path, digest.replace(':', '-'));
+    const entries = (index?.['manifests'] ?? []) as { digest: string; artifactType?: string }[];
+    const ours = entries.filter(({ artifactType }) => artifactType === receiptType);
+    return Promise.all(
+      ours.map(async (entry) => {
+        const body = await manifest(url, path, entry.digest);
+        expect(body).toMatchObject({
+          artifactType: receiptType,
+          config: { mediaType: 'application/vnd.oci.empty.v1+json', size: 2 },
+          layers: [{ mediaType: 'application/vnd.dsse.envelope.v1+json' }],
+          subject: { digest },
+        });
+        const [layer] = body?.['layers'] as [{ digest: string }];
+        const blob = await fetch(`${url}/v2/${path}/blobs/${layer.digest}`);
+        return (await blob.json()) as Envelope;
+      }),
+    );
+  };
+  const pushed = async (path: string) => {
+    const image = await push(world.source.url, path, '1', manifestOf([noiseLayer(++seed, 5000)]));
+    return image.digest;
+  };
+
+  it('is found as what refers to the image, and is the one that the API has', async () => {
+    const digest = await pushed('left');
+    const { buildId } = await mirrored(`${world.source.host}/left:1`);
+    expect(await left(world.target.url, 'left', digest)).toEqual([await receiptOf(buildId)]);
+    // What was there already says nothing new.
+    expect((await world.submit(`${world.source.host}/left:1`)).body.cached).toBe(true);
+    expect(await left(world.target.url, 'left', digest)).toHaveLength(1);
+  });
+
+  it('is there once when its push had to be tried again', async () => {
+    const digest = await pushed('again');
+    const tag = new RegExp(`^PUT /v2/again/manifests/${digest.replace(':', '-')}`);
+    const rule = gate.add(tag, { kind: 'answer', status: 503 }, 2);
+    const { buildId } = await mirrored(`${world.source.host}/again:1`, gate.host);
+    expect(rule.hits()).toBe(2);
+    expect(await left(world.target.url, 'again', digest)).toEqual([await receiptOf(buildId)]);
+    // The same bytes each time: nothing is left over that no list names.
+    const puts = gate.calls().filter((call) => call.startsWith('PUT /v2/again/manifests/sha256:'));
+    expect(new Set(puts).size).toBe(2);
+  });
+
+  it('is there once after kill -9 between its push and the end of its mirror', async () => {
+    const digest = await pushed('killed');
+    const tag = new RegExp(`^PUT /v2/killed/manifests/${digest.replace(':', '-')}`);
+    const rule = gate.add(tag, { kind: 'hold' }, 1);
+    const { body } = await world.submit(`${world.source.host}/killed:1`, gate.host);
+    await rule.met;
+    await world.service.stop('SIGKILL');
+    rule.release();
+    await world.restart({ DRAY_CONFIG: join(world.dataDir, 'push.yaml') });
+    expect(await world.finished(body.requestId)).toMatchObject({ succeeded: true });
+    expect(await left(world.target.url, 'killed', digest)).toEqual([await receiptOf(body.buildId)]);
+  });
+
+  it('that the registry refuses is kept, told of, and no failure of the mirror', async () => {
+    const digest = await pushed('refused');
+    gate.add(new RegExp(`^PUT /v2/refused/manifests/${digest.replace(':', '-')}`), {
+      kind: 'answer',
+      status: 403,
+    });
+    const { buildId } = await mirrored(`${world.source.host}/refused:1`, gate.host);
+    expect(stated(await receiptOf(buildId)).predicate['mirror']).toBe(buildId);
+    expect(world.service.output()).toContain('its receipt could not be left at the target');
+    const log = await world.call<string>('GET', `/v1alpha1/mirrors/${buildId}/logs`, undefined, admin());
+    expect(log.body).toContain('Its receipt could not be left there. denied');
+  });
+
+  it('travels on, and two registries that are mirrored to each other come to rest', async () => {
+    const digest = await pushed('round');
+    const there = () => world.submit(`${world.source.host}/round:1`, world.target.host);
+    const back = () => world.submit(`${world.target.host}/round:1`, world.source.host);
+    const cached: boolean[] = [];
+    for (const ask of [there, back, there, back, there]) {
+      const { body } = await ask();
+      await world.finished(body.requestId);
+      cached.push(body.cached);
+    }
+    expect(cached).toEqual([false, false, false, true, true]);
+    const [here, beyond] = await Promise.all([
+      left(world.source.url, 'round', digest),
+      left(world.target.url, 'round', digest),
+    ]);
+    const ids = (all: Envelope[]) => all.map((each) => stated(each).predicate['mirror']).sort();
+    expect(ids(here)).toHaveLength(2);
+    expect(ids(beyond)).toEqual(ids(here));
+  });
+});
+
+/** Keeps a referrer where a registry without a list of its own has it: in an index under a tag. */
+async function listUnderTag(
+  url: string,
+  path: string,
+  digest: string,
+  { mediaType, digest: name, bytes }: { mediaType: string; digest: string; bytes: Uint8Array },
+): Promise<void> {
+  const index = {
+    schemaVersion: 2,
+    mediaType: 'application/vnd.oci.image.index.v1+json',
+    manifests: [{ mediaType, digest: name, size: bytes.length, artifactType: 'application/spdx+json' }],
+  };
+  const put = await fetch(`${url}/v2/${path}/manifests/${digest.replace(':', '-')}`, {
+    method: 'PUT',
+    headers: { 'content-type': index.mediaType },
+    body: JSON.stringify(index),
+  });
+  expect(put.status).toBe(201);
+}
