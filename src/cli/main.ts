@@ -12,6 +12,7 @@ import { receiptCommand, receiptKeysCommand } from './commands/receipt.ts';
 import { retryCommand } from './commands/retry.ts';
 import { serveCommand } from './commands/serve.ts';
 import { statusCommand } from './commands/status.ts';
+import { verifyCommand } from './commands/verify.ts';
 import { type Context, exitStatus, type ExitStatus } from './context.ts';
 import { formatFailure, paint } from './format.ts';
 
@@ -23,6 +24,7 @@ const commands = [
   logsCommand,
   cancelCommand,
   retryCommand,
+  verifyCommand,
   receiptCommand,
   receiptKeysCommand,
   doctorCommand,

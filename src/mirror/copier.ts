@@ -1,14 +1,14 @@
 import type { Digest } from '../core/digest.ts';
 import { asMirrorError, type ErrorCode, MirrorError, type Side } from '../core/errors.ts';
 import type { Mirror, Phase, VerifyLevel } from '../core/mirror.ts';
-import { formatRepository, isLoopback } from '../core/reference.ts';
+import { isLoopback } from '../core/reference.ts';
 import type { CopyEvent, Endpoint, Executor } from '../executor/executor.ts';
 import type { Access, Registry } from '../registry/registry.ts';
 import type { Pacer } from './pacing.ts';
 import type { Entry } from './place.ts';
 import { type Found, listReferrers } from './referrers.ts';
 import { onSide } from './side.ts';
-import { fromTheLeaves, readTree, type Tree } from './tree.ts';
+import { fromTheLeaves, gone, readTree, type Tree } from './tree.ts';
 
 /** What a copy is made with. */
 export interface Tools {
@@ -37,6 +37,9 @@ const loginRefused = new Set<ErrorCode>([
 ]);
 /** Failures of a push that may have another reason than their status tells. */
 const asksAgain = new Set<ErrorCode>(['registry_unavailable', 'rate_limited']);
+
+/** What Skopeo says of an index that has an index in it. */
+const refusesTree = new Set<ErrorCode>(['unsupported_manifest', 'copy_failed']);
 
 /** Hears how a copy goes. */
 export interface Listener {
@@ -142,8 +145,11 @@ export function createCopier(tools: Tools): Copier {
     try {
       await transfer(mirror, digest, from, to, listener, AbortSignal.any([to.access.signal, stop.signal]));
     } catch (error) {
-      const known = stop.signal.aborted && !to.access.signal.aborted && (await counted);
-      if (!known) throw error;
+      if (to.access.signal.aborted) throw error;
+      // Skopeo may have met what it can't copy before we have.
+      const asks = stop.signal.aborted || refusesTree.has(asMirrorError(error).code);
+      const known = asks && (await counted);
+      if (!known || (known instanceof MirrorError ? !stop.signal.aborted : !known.nested)) throw error;
       if (known instanceof MirrorError) throw known;
       await copyParts(mirror, known, from, to, listener);
     }
@@ -237,10 +243,4 @@ export function createCopier(tools: Tools): Copier {
   }
 
   return { copy };
-}
-
-function gone(source: Entry['repository'], digest: Digest): MirrorError {
-  return new MirrorError('manifest_unknown', `${formatRepository(source)}@${digest} is not there any more.`, {
-    side: 'source',
-  });
 }
