@@ -4,7 +4,6 @@ import { writeFileSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { PGlite } from '@electric-sql/pglite';
 import { Client } from 'pg';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { runDray } from '../fixtures/command.ts';
@@ -208,30 +207,6 @@ describe('the key of receipts', () => {
     expect(world.service.output()).not.toContain('does not open');
     expect(names(await fresh())).toEqual(names(after));
   });
-});
-
-it('kill -9 at whatever moment leaves no mirror done without a receipt', { timeout: 120_000 }, async () => {
-  for (let round = 0; round < 2; round++) {
-    const paths = Array.from({ length: 8 }, () => `kill/${++seed}`);
-    for (const path of paths) await push(world.source.url, path, '1', manifestOf([noiseLayer(++seed, 2000)]));
-    const asked = await Promise.all(paths.map((path) => world.submit(`${world.source.host}/${path}:1`)));
-    // Others are about to end when the first one has.
-    await Promise.race(asked.map(({ body }) => world.finished(body.requestId)));
-    await world.service.stop('SIGKILL');
-    const database = await PGlite.create({ dataDir: join(world.dataDir, 'db') });
-    const { rows } = await database.query<{ done: number; bare: number }>(
-      `select count(*)::int as done, count(*) filter (where mirror_id is null)::int as bare
-       from mirrors left join receipts on mirror_id = id where state = 'done'`,
-    );
-    await database.close();
-    expect(rows[0]?.bare).toBe(0);
-    expect(rows[0]?.done).toBeGreaterThan(0);
-    await world.restart();
-    for (const { body } of asked) {
-      expect(await world.finished(body.requestId)).toMatchObject({ succeeded: true });
-      expect(stated(await receiptOf(world, body.buildId ?? '')).subject[0]?.name).toBe(body.targetImage);
-    }
-  }
 });
 
 it('kill -9 while its receipt is written leaves a mirror that goes on', { timeout: 120_000 }, async () => {
