@@ -11,13 +11,14 @@ import { createKeyedMutex } from '../lib/mutex.ts';
 import { allowsLoopback, createAddressPolicy } from '../lib/address.ts';
 import { grantPurpose } from '../mirror/decision.ts';
 import { createPushCheck } from '../mirror/access.ts';
+import { createForecaster } from '../mirror/forecast.ts';
 import { createObservatory } from '../mirror/look.ts';
 import { deadlineIn, signalUntil, untilDeadline } from '../mirror/retry.ts';
 import { createPresence } from '../mirror/presence.ts';
 import { createWorker } from '../mirror/worker.ts';
 import { readVersion } from '../version.ts';
 import { makeFirstKey, openSealer } from './keys.ts';
-import { createTools, rulesOf, selectionOf } from './tools.ts';
+import { createTools, rulesOf, policyOf, selectionOf } from './tools.ts';
 
 // This room is the only one that picks implementations. What only the service needs is imported when the service starts:
 // a command that mirrors by itself must not pay for a web server and a database.
@@ -120,6 +121,7 @@ export async function startService(config: Config): Promise<Service> {
     const { run } = launcher;
     const tools = createTools(config, runDir, join(config.dataDir, 'cache'), { run, policy, guard });
     closing.unshift(() => tools.registry.close());
+    const requestPolicy = policyOf(config, tools.registry);
     const sealer = await openSealer(config);
     const platform = await openPlatform({
       endpoints: pairings,
@@ -175,7 +177,7 @@ export async function startService(config: Config): Promise<Service> {
     const tags = createKeyedMutex();
     const runner = runners.createRunner({
       mirrors,
-      worker: createWorker(tools, mirrors.superseded, tags),
+      worker: createWorker(tools, mirrors.superseded, requestPolicy.checkMove, tags),
       receipts,
       ...(config.receipts.push && { pushReceipt: createReceiptPush(tools, tags) }),
       keychainOf,
@@ -210,6 +212,8 @@ export async function startService(config: Config): Promise<Service> {
       checkPush: createPushCheck(tools.registry),
       sealer,
       isComplete: createPresence(tools.registry, config.verify),
+      policy: requestPolicy,
+      measure: createForecaster(tools),
       selection: selectionOf(config),
       overwrite: config.overwrite,
       freshness: config.freshness,

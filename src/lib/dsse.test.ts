@@ -102,7 +102,7 @@ describe('an envelope', () => {
     expect(verifyEnvelope({ ...envelope, payload: text }, [pair.publicKey])).toBeUndefined();
   });
 
-  it('may be signed with Ed25519, P-384, and RSA in either padding, and with nothing else', () => {
+  it('may be signed with Ed25519, P-384 and RSA, and with nothing else', () => {
     const signed = pae(payloadType, payload);
     const check = (publicKey: KeyObject, sig: Buffer) =>
       verifyEnvelope({ ...envelope, signatures: [{ sig: sig.toString('base64') }] }, [publicKey]);
@@ -112,10 +112,7 @@ describe('an envelope', () => {
     const wide = generateKeyPairSync('ec', { namedCurve: 'P-384' });
     expect(check(wide.publicKey, sign('sha256', signed, wide.privateKey))).toEqual(payload);
     const rsa = generateKeyPairSync('rsa', { modulusLength: 2048 });
-    for (const padding of [1, 6])
-      expect(
-        check(rsa.publicKey, sign('sha256', signed, { key: rsa.privateKey, padding, saltLength: 32 })),
-      ).toEqual(payload);
+    expect(check(rsa.publicKey, sign('sha256', signed, rsa.privateKey))).toEqual(payload);
     expect(check(rsa.publicKey, sign('sha1', signed, rsa.privateKey))).toBeUndefined();
     const dsa = generateKeyPairSync('dsa', { modulusLength: 2048, divisorLength: 256 });
     expect(check(dsa.publicKey, sign('sha256', signed, dsa.privateKey))).toBeUndefined();

@@ -1,4 +1,5 @@
-import { constants, type KeyObject, sign, verify, type VerifyKeyObjectInput } from 'node:crypto';
+import { type KeyObject, sign } from 'node:crypto';
+import { isSigned } from './signed.ts';
 
 /** A signed payload, as JSON carries it (DSSE 1.0, envelope.md). Payload and signatures are in base64. */
 export interface Envelope {
@@ -43,35 +44,9 @@ export function verifyEnvelope(envelope: Envelope, keys: readonly KeyObject[]): 
   const signed = pae(envelope.payloadType, payload);
   const isGood = ({ sig }: { sig: string }) => {
     const signature = fromBase64(sig);
-    return signature !== undefined && keys.some((key) => verifySignature(signed, signature, key));
+    return signature !== undefined && keys.some((key) => isSigned(signed, signature, key));
   };
   return envelope.signatures.some(isGood) ? payload : undefined;
-}
-
-/**
- * Whether bytes were signed with the private half of a key: ECDSA in DER, Ed25519, RSA with PKCS#1 v1.5 (cosign) or PSS
- * (securesystemslib). The hash is SHA-256, as cosign has it for every key.
- * @returns false also for a key of another kind.
- */
-export function verifySignature(data: Uint8Array, signature: Uint8Array, key: KeyObject): boolean {
-  const isGood = (hash: string | null, options: Omit<VerifyKeyObjectInput, 'key'> = {}) =>
-    verify(hash, data, { key, ...options }, signature);
-  switch (key.asymmetricKeyType) {
-    case 'ec':
-      return isGood('sha256');
-    case 'ed25519':
-      return isGood(null);
-    case 'rsa':
-      return (
-        isGood('sha256') ||
-        isGood('sha256', {
-          padding: constants.RSA_PKCS1_PSS_PADDING,
-          saltLength: constants.RSA_PSS_SALTLEN_AUTO,
-        })
-      );
-    default:
-      return false;
-  }
 }
 
 /** Either alphabet, as DSSE has it; undefined for what is neither. */

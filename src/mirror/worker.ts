@@ -30,11 +30,13 @@ export interface Worker {
 /**
  * @param superseded whether a mirror that was asked for later has already set this target's tag; this one must
  *   not turn it back then.
+ * @param checkMove throws when policy keeps this target's tag where it is.
  * @param tags shared by all who change tags.
  */
 export function createWorker(
   tools: Tools,
   superseded: (mirror: Mirror) => Promise<boolean>,
+  checkMove: (mirror: Mirror, held: Digest) => void,
   tags: KeyedMutex = createKeyedMutex(),
 ): Worker {
   const { registry, verify: level } = tools;
@@ -105,6 +107,8 @@ export function createWorker(
           return false;
         }
       }
+      // It may have been set since the mirror was asked for.
+      if (before) checkMove(mirror, before.digest);
       listener.phase('tagging');
       await onSide('target', () => registry.putManifest(target, tag, root, to));
       const after = await onSide('target', () => registry.resolve(tagged, to));
