@@ -25,13 +25,12 @@ describe('the documents', () => {
     expect(read(file)).toBe(await format(await clientTypes(), options));
   });
 
-  it('name in the OpenAPI document what it has, and have nothing there that it does not name', async () => {
+  it('have in the OpenAPI document all that it refers to, each under one name', async () => {
     const { paths, components } = (await readOpenapi()) as { paths: object; components: { schemas: object } };
-    const named = (value: object) =>
-      [...JSON.stringify(value).matchAll(/"#\/components\/schemas\/(\w+)"/g)].map(([, name]) => name);
-    const names = new Set([...named(paths), ...named(components)]);
-    expect([...names].sort()).toEqual(Object.keys(components.schemas).sort());
-    expect([...names].filter((name) => name?.endsWith('Input'))).toEqual([]);
+    const named = JSON.stringify({ paths, components }).matchAll(/"#\/components\/schemas\/(\w+)"/g);
+    const schemas = Object.keys(components.schemas);
+    expect([...named].map(([, name]) => name).filter((name) => !schemas.includes(name ?? ''))).toEqual([]);
+    expect(schemas.filter((name) => name.endsWith('Input'))).toEqual([]);
   });
 
   it('say of every error how it is provoked', () => {

@@ -26,6 +26,9 @@ export interface Client {
   retry(id: string): Promise<Schemas['MirrorAnswer']>;
   list(query: ListQuery): Promise<Schemas['MirrorList']>;
   log(id: string): Promise<string>;
+  receipt(id: string): Promise<Schemas['Envelope']>;
+  receiptKeys(): Promise<Schemas['ReceiptKeys']>;
+  rotateReceiptKey(): Promise<Schemas['ReceiptKey']>;
   createKey(name: string, admin: boolean): Promise<Schemas['CreatedKey']>;
   listKeys(): Promise<{ keys: Schemas['Key'][] }>;
   revokeKey(id: string): Promise<Schemas['Key']>;
@@ -157,6 +160,9 @@ function createClient(base: string, login: Login, stop: AbortSignal): Client {
     retry: async (id) => dataOf(await api.POST('/v1/mirrors/{id}/retry', of(id))),
     list: async (query) => dataOf(await api.GET('/v1/mirrors', { ...within(), params: { query } })),
     log: async (id) => dataOf(await api.GET('/v1alpha1/mirrors/{id}/logs', { ...of(id), parseAs: 'text' })),
+    receipt: async (id) => dataOf(await api.GET('/v1/mirrors/{id}/receipt', of(id))),
+    receiptKeys: async () => dataOf(await api.GET('/.well-known/dray-receipt-keys.json', within())),
+    rotateReceiptKey: async () => dataOf(await api.POST('/v1/receipt-keys', within())),
     createKey: async (name, admin) =>
       dataOf(await api.POST('/v1/keys', { ...within(), body: { name, admin } })),
     listKeys: async () => dataOf(await api.GET('/v1/keys', within())),

@@ -1,6 +1,63 @@
 // Made of the OpenAPI document by `node scripts/generate.ts`.
 
 export interface paths {
+  '/.well-known/dray-receipt-keys.json': {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    /**
+     * The public keys of receipts
+     * @description A JWK set with every key that has ever signed receipts here, the newest first. Open to everybody.
+     */
+    get: {
+      parameters: {
+        query?: never;
+        header?: never;
+        path?: never;
+        cookie?: never;
+      };
+      requestBody?: never;
+      responses: {
+        /** @description Default Response */
+        '4XX': {
+          headers: {
+            [name: string]: unknown;
+          };
+          content: {
+            'application/json': components['schemas']['Error'];
+          };
+        };
+        /** @description Default Response */
+        '5XX': {
+          headers: {
+            [name: string]: unknown;
+          };
+          content: {
+            'application/json': components['schemas']['Error'];
+          };
+        };
+        /** @description The keys */
+        200: {
+          headers: {
+            [name: string]: unknown;
+          };
+          content: {
+            'application/jwk-set+json': components['schemas']['ReceiptKeys'];
+          };
+        };
+      };
+    };
+    put?: never;
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
   '/container-token': {
     parameters: {
       query?: never;
@@ -645,6 +702,65 @@ export interface paths {
     patch?: never;
     trace?: never;
   };
+  '/v1/mirrors/{id}/receipt': {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    /**
+     * What was copied, signed
+     * @description The receipt of a mirror that is done: a DSSE envelope with an in-toto statement (`Receipt`). Only who has asked for the mirror, and administrators, may have it.
+     */
+    get: {
+      parameters: {
+        query?: never;
+        header?: never;
+        path: {
+          id: string;
+        };
+        cookie?: never;
+      };
+      requestBody?: never;
+      responses: {
+        /** @description Default Response */
+        '4XX': {
+          headers: {
+            [name: string]: unknown;
+          };
+          content: {
+            'application/json': components['schemas']['Error'];
+          };
+        };
+        /** @description Default Response */
+        '5XX': {
+          headers: {
+            [name: string]: unknown;
+          };
+          content: {
+            'application/json': components['schemas']['Error'];
+          };
+        };
+        /** @description The envelope */
+        200: {
+          headers: {
+            [name: string]: unknown;
+          };
+          content: {
+            'application/vnd.dsse.envelope.v1+json': components['schemas']['Envelope'];
+          };
+        };
+      };
+    };
+    put?: never;
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
   '/v1/mirrors/{id}/retry': {
     parameters: {
       query?: never;
@@ -755,6 +871,63 @@ export interface paths {
           };
           content: {
             'application/json': components['schemas']['Plans'];
+          };
+        };
+      };
+    };
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  '/v1/receipt-keys': {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    get?: never;
+    put?: never;
+    /**
+     * Sign with a new key from now on
+     * @description For administrators. What was signed before can still be checked.
+     */
+    post: {
+      parameters: {
+        query?: never;
+        header?: never;
+        path?: never;
+        cookie?: never;
+      };
+      requestBody?: never;
+      responses: {
+        /** @description Default Response */
+        '4XX': {
+          headers: {
+            [name: string]: unknown;
+          };
+          content: {
+            'application/json': components['schemas']['Error'];
+          };
+        };
+        /** @description Default Response */
+        '5XX': {
+          headers: {
+            [name: string]: unknown;
+          };
+          content: {
+            'application/json': components['schemas']['Error'];
+          };
+        };
+        /** @description Default Response */
+        201: {
+          headers: {
+            [name: string]: unknown;
+          };
+          content: {
+            'application/json': components['schemas']['ReceiptKey'];
           };
         };
       };
@@ -1177,6 +1350,17 @@ export interface components {
       name: string;
       revokedAt?: string;
     };
+    Envelope: {
+      /** @description The statement (`Receipt`), in base64 */
+      payload: string;
+      payloadType: string;
+      signatures: {
+        /** @description SHA-256 of the public key in DER */
+        keyid?: string;
+        /** @description ECDSA with P-256 and SHA-256 over the PAE, in DER and base64 */
+        sig: string;
+      }[];
+    };
     Error: {
       /** @description The kind of failure; see docs/errors.md */
       code: string;
@@ -1433,6 +1617,93 @@ export interface components {
       phase?: 'planning' | 'copying' | 'verifying' | 'tagging';
       /** @constant */
       type: 'progress';
+    };
+    Receipt: {
+      /** @constant */
+      _type: 'https://in-toto.io/Statement/v1';
+      predicate: {
+        /** Format: date-time */
+        askedAt: string;
+        by: {
+          commit?: string;
+          /** @constant */
+          name: 'dray';
+          version: string;
+        };
+        /** Format: date-time */
+        finishedAt: string;
+        /** @description The mirror's id */
+        mirror: string;
+        /** @description What refers to the image and is at the target too: signatures, SBOMs, attestations */
+        referrers: {
+          artifactType: string;
+          digest: string;
+          subject: string;
+          tag?: string;
+        }[];
+        /** @description What was asked for */
+        selection: {
+          /** @description Absent: every one */
+          platforms?: string[];
+          referrers: ('all' | 'none') | string[];
+        };
+        source: {
+          digest: string;
+          reference: string;
+        };
+        /** Format: date-time */
+        startedAt: string;
+        target: {
+          digest: string;
+          reference: string;
+        };
+        /** @description Who asked for it */
+        tenant: string;
+        /** @description How the target was read back, and what it holds */
+        verification: {
+          blobs: number;
+          bytes: number;
+          /** @description They live elsewhere by design, and were not copied */
+          foreignLayers: string[];
+          /** @enum {string} */
+          level: 'manifests' | 'blobs' | 'full';
+          manifests: number;
+        };
+      };
+      /** @constant */
+      predicateType: 'urn:dray:receipt:v1';
+      subject: {
+        /** @description By algorithm, in hex */
+        digest: {
+          [key: string]: string;
+        };
+        /** @description The target */
+        name: string;
+      }[];
+    };
+    ReceiptKey: {
+      /** Format: date-time */
+      createdAt: string;
+      /** @constant */
+      crv: 'P-256';
+      /** @description SHA-256 of the key in DER, in hex: the `keyid` of a signature */
+      kid: string;
+      /** @constant */
+      kty: 'EC';
+      /** @description The same key, as openssl and cosign read it */
+      pem: string;
+      /**
+       * Format: date-time
+       * @description Absent: it is the one that signs
+       */
+      retiredAt?: string;
+      /** @constant */
+      use: 'sig';
+      x: string;
+      y: string;
+    };
+    ReceiptKeys: {
+      keys: components['schemas']['ReceiptKey'][];
     };
     Share: {
       /** @description Of these, not at the target */

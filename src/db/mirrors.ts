@@ -41,6 +41,8 @@ export interface Settlement {
   wait?: Wait;
   /** The try does not count: it was stopped, it has not failed. */
   uncounted?: boolean;
+  /** What was signed of it; kept with the end, both or neither, unless an earlier try has kept one. */
+  receipt?: string;
 }
 
 export type MirrorStore = ReturnType<typeof createMirrorStore>;
@@ -200,7 +202,7 @@ export function createMirrorStore(kysely: Kysely<Schema>, changed: (id: string) 
     settle: (
       { mirror, number }: Claim,
       to: Settled,
-      { at, failure, exitCode, wait, uncounted, arrival }: Settlement,
+      { at, failure, exitCode, wait, uncounted, arrival, receipt }: Settlement,
     ) =>
       changing(mirror.id, async () => {
         const settled = await kysely
@@ -224,6 +226,22 @@ export function createMirrorStore(kysely: Kysely<Schema>, changed: (id: string) 
               .returning(mirrorColumns),
           )
           .with('noted', noteState)
+          .with('kept', (db) =>
+            db
+              .insertInto('receipts')
+              .columns(['mirror_id', 'envelope', 'created_at'])
+              .expression(
+                db
+                  .selectFrom('changed')
+                  .select([
+                    'id',
+                    sql<string>`${receipt ?? ''}`.as('envelope'),
+                    sql<Date>`${at}::timestamptz`.as('at'),
+                  ])
+                  .where(({ lit }) => lit(receipt !== undefined)),
+              )
+              .onConflict((conflict) => conflict.doNothing()),
+          )
           .selectFrom('changed')
           .select('id')
           .executeTakeFirst();

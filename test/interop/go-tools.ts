@@ -9,6 +9,7 @@ const run = promisify(execFile);
 const module = fileURLToPath(new URL('go', import.meta.url));
 const packages = [
   './skopeo',
+  './dsse',
   'github.com/google/go-containerregistry/cmd/crane',
   'github.com/distribution/distribution/v3/cmd/registry',
 ];
@@ -20,6 +21,8 @@ export interface GoTools {
   registry: string;
   /** Our few lines over the newest containers/image; see go/skopeo/main.go. */
   skopeo: string;
+  /** Checks envelopes with go-securesystemslib; see go/dsse/main.go. */
+  dsse: string;
 }
 
 /** Builds them; minutes the first time, a second or two later, since Go has a cache of its own. */
@@ -46,10 +49,6 @@ export async function buildGoTools(say: (text: string) => void): Promise<GoTools
     say(`skipped: crane, distribution v3 and the newest containers/image: ${(error as Error).message}`);
     return undefined;
   }
-  const [crane, registry, skopeo] = ['crane', 'registry', 'skopeo'].map((name) => join(folder, name)) as [
-    string,
-    string,
-    string,
-  ];
-  return { crane, registry, skopeo };
+  const at = (name: string) => join(folder, name);
+  return { crane: at('crane'), registry: at('registry'), skopeo: at('skopeo'), dsse: at('dsse') };
 }
