@@ -1,5 +1,7 @@
 import { z } from 'zod';
+import { verifyLevels } from './core/mirror.ts';
 import { parseRegistry } from './core/reference.ts';
+import { parsePlatform } from './core/selection.ts';
 import { isHostPattern, isRange } from './lib/address.ts';
 
 const seconds = (what: string) => z.number().nonnegative().describe(`${what}, in seconds`);
@@ -92,6 +94,23 @@ export const settings = z.strictObject({
     .min(1)
     .max(300)
     .default(10),
+  platforms: z
+    .array(z.string().refine(isPlatformName, 'is no platform; write it like linux/amd64 or linux/arm/v7'))
+    .min(1)
+    .optional()
+    .describe('Which platforms of an image are copied where a request does not say; absent: all'),
+  referrers: z
+    .union([z.enum(['all', 'none']), z.array(z.string().min(1)).min(1)])
+    .default('all')
+    .describe(
+      'What comes along of what refers to an image (signatures, attestations, lists of contents) where a request does not say: all, none, or these artifact types',
+    ),
+  verify: z
+    .enum(verifyLevels)
+    .default('blobs')
+    .describe(
+      'How a target is looked at before its tag is set: manifests (each read and hashed), blobs (and the size of each blob), full (and every byte)',
+    ),
   overwrite: z
     .enum(['same-origin', 'always'])
     .default('same-origin')
@@ -225,9 +244,17 @@ export type Settings = z.infer<typeof settings>;
 export type RegistryEntry = z.infer<typeof registry>;
 export type Secret = z.infer<typeof secret>;
 
+function isPlatformName(text: string): boolean {
+  return parses(() => parsePlatform(text));
+}
+
 function isRegistryHost(host: string): boolean {
+  return parses(() => parseRegistry(host));
+}
+
+function parses(read: () => unknown): boolean {
   try {
-    parseRegistry(host);
+    read();
     return true;
   } catch {
     return false;

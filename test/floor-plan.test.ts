@@ -8,7 +8,7 @@ const src = fileURLToPath(new URL('../src', import.meta.url));
 /** Floors, highest first. A file imports from its own room and from floors beneath it. */
 const floors = [
   ['cli'],
-  ['compose.ts'],
+  ['compose'],
   ['api', 'web'],
   ['mirror'],
   ['keychain', 'executor', 'registry', 'platform', 'queue'],
@@ -56,7 +56,7 @@ describe('the floor plan', () => {
     ]);
     expect(faults('web/x.ts', ['core/digest.ts', 'wire/error.ts'])).toEqual(['web/x.ts imports from core']);
     expect(importsOf('api/app.ts')).toContain('core/errors.ts');
-    expect(importsOf('compose.ts')).toContain('db/open.ts');
+    expect(importsOf('compose/service.ts')).toContain('db/open.ts');
   });
 
   it('gives every file a room', () => {

@@ -48,6 +48,8 @@ export interface AppOptions {
   /** Takes the sockets of Seqera Platform. */
   pairing: { pairings: Pairings; channel: Channel };
   limits: LimitSettings;
+  /** Whether the database answers. */
+  pulse: () => Promise<boolean>;
   /** Addresses and ranges of proxies whose `X-Forwarded-For` counts. */
   trustedProxies: string[];
   version: { version: string; commitId: string };

@@ -16,8 +16,13 @@ export function isDigest(value: string): value is Digest {
   return colon > 0 && algorithms[value.slice(0, colon)] === hex.length && /^[a-f0-9]+$/.test(hex);
 }
 
+/** The name of its algorithm, as Node knows it. */
+export function algorithmOf(digest: Digest): string {
+  return digest.slice(0, digest.indexOf(':'));
+}
+
 /** Hashes bytes with the algorithm of `like` (default sha256) and returns their digest. */
 export function digestOf(bytes: Uint8Array, like: Digest = 'sha256:'): Digest {
-  const algorithm = like.slice(0, like.indexOf(':'));
+  const algorithm = algorithmOf(like);
   return `${algorithm}:${hash(algorithm, bytes, 'hex')}`;
 }

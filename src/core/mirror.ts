@@ -1,6 +1,7 @@
 import type { Digest } from './digest.ts';
 import type { Failure } from './errors.ts';
 import type { Reference } from './reference.ts';
+import type { Selection } from './selection.ts';
 
 /** The states of a mirror; docs/job-states.md draws them. */
 export const mirrorStates = ['queued', 'copying', 'done', 'failed', 'cancelled'] as const;
@@ -31,6 +32,34 @@ export interface Wait {
   host?: string;
 }
 
+/** How a target was looked at: every manifest read and hashed; the size of each blob asked for too; or every byte of them. */
+export const verifyLevels = ['manifests', 'blobs', 'full'] as const;
+export type VerifyLevel = (typeof verifyLevels)[number];
+
+/** Something that refers to a manifest: a signature, an attestation, a list of what is in it. */
+export interface Referrer {
+  digest: Digest;
+  /** The manifest that it refers to. */
+  subject: Digest;
+  /** What kind it is; empty where nothing tells. */
+  artifactType: string;
+  /** The tag that it is found under, where it has no `subject` of its own: cosign's. */
+  tag?: string;
+}
+
+/** What a mirror has brought, or found there. */
+export interface Arrival {
+  /** Counts, each thing once: what is under the digest, without what refers to it. */
+  manifests: number;
+  blobs: number;
+  /** Compressed bytes of those blobs. */
+  bytes: number;
+  /** Layers that live elsewhere by design and were not looked for. */
+  foreign: Digest[];
+  referrers: Referrer[];
+  level: VerifyLevel;
+}
+
 /** One image on its way, or arrived, at one target. */
 export interface Mirror {
   /** `mr-` and 32 random hex digits: unguessable, since its record and page are open to whoever holds it. */
@@ -42,6 +71,7 @@ export interface Mirror {
   target: Reference;
   /** What the source resolved to when the mirror was asked for; this is what is copied. */
   digest: Digest;
+  selection: Selection;
   state: MirrorState;
   phase?: Phase;
   progress: Progress;
@@ -54,6 +84,8 @@ export interface Mirror {
   failure?: Failure;
   /** While it is `queued`. */
   wait?: Wait;
+  /** When it is done. Absent for those of releases that kept none. */
+  arrival?: Arrival;
   /** Skopeo's exit status, where it ran. */
   exitCode?: number;
 }

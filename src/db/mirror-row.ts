@@ -1,6 +1,7 @@
 import type { Selectable } from 'kysely';
 import type { Digest } from '../core/digest.ts';
 import type { Mirror } from '../core/mirror.ts';
+import { formatSelection, readSelection } from '../core/selection.ts';
 import type { MirrorsTable } from './schema.ts';
 
 /** Everything but the log, which only its own readers want. */
@@ -15,6 +16,7 @@ export const mirrorColumns = [
   'target_path',
   'target_tag',
   'digest',
+  'selection',
   'state',
   'phase',
   'layers_done',
@@ -28,6 +30,7 @@ export const mirrorColumns = [
   'failure',
   'wait_host',
   'wait_until',
+  'arrival',
   'exit_code',
 ] as const;
 
@@ -47,6 +50,7 @@ export function newRow(mirror: Mirror) {
     target_path: target.path,
     target_tag: target.tag ?? null,
     digest: mirror.digest,
+    selection: formatSelection(mirror.selection),
     state: mirror.state,
     created_at: mirror.createdAt,
   };
@@ -75,6 +79,7 @@ export function fromRow(row: MirrorRow): Mirror {
       ...pinned,
     },
     digest: row.digest as Digest,
+    selection: readSelection(row.selection),
     state: row.state,
     ...(row.phase && { phase: row.phase }),
     progress: {
@@ -91,6 +96,7 @@ export function fromRow(row: MirrorRow): Mirror {
     ...(row.wait_until && {
       wait: { until: row.wait_until, ...(row.wait_host !== null && { host: row.wait_host }) },
     }),
+    ...(row.arrival && { arrival: row.arrival }),
     ...(row.exit_code !== null && { exitCode: row.exit_code }),
   };
 }

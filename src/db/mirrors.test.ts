@@ -1,3 +1,4 @@
+import { everything } from '../core/selection.ts';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -38,6 +39,7 @@ describe.each(['embedded', 'PostgreSQL'])('the records of mirrors, %s', (kind) =
       source: { registry: 'src.io', path, tag: '1' },
       target: { registry: 'dst.io', path, tag: '1' },
       digest: `sha256:${'a'.repeat(64)}`,
+      selection: everything,
       state: 'queued',
       progress: noProgress,
       attempts: 0,

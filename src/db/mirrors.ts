@@ -2,6 +2,7 @@ import { type ExpressionBuilder, type Kysely, sql } from 'kysely';
 import type { Digest } from '../core/digest.ts';
 import type { Failure } from '../core/errors.ts';
 import {
+  type Arrival,
   isFinal,
   type Mirror,
   type MirrorState,
@@ -10,6 +11,7 @@ import {
   type Wait,
 } from '../core/mirror.ts';
 import type { Reference } from '../core/reference.ts';
+import { formatSelection } from '../core/selection.ts';
 import { type Cancellation, cancelMirror } from './cancel.ts';
 import { guarded } from './errors.ts';
 import { type LayerChange, noteLayers, noteState } from './events.ts';
@@ -32,6 +34,8 @@ export interface Settlement {
   at: Date;
   failure?: Failure;
   exitCode?: number;
+  /** What has come, of one that is done. */
+  arrival?: Arrival;
   /** Until when it is not to be tried again. */
   wait?: Wait;
   /** The try does not count: it was stopped, it has not failed. */
@@ -139,7 +143,7 @@ export function createMirrorStore(kysely: Kysely<Schema>, changed: (id: string) 
 
     /**
      * Records a new mirror and runs `enqueue` in the same transaction; when another one for the same target
-     * and digest is under way, returns that one and enqueues nothing.
+     * and digest, that wants the same of it, is under way, returns that one and enqueues nothing.
      */
     create: (
       mirror: Mirror,
@@ -167,6 +171,7 @@ export function createMirrorStore(kysely: Kysely<Schema>, changed: (id: string) 
           const active = await atTarget(mirror.target, transaction)
             .where('digest', '=', mirror.digest)
             .where(sql<string>`coalesce(source_digest, '')`, '=', mirror.source.digest ?? '')
+            .where('selection', '=', formatSelection(mirror.selection))
             .where('state', 'in', ['queued', 'copying'])
             .executeTakeFirst();
           // Undefined: the other one ended between the two statements.
@@ -212,7 +217,7 @@ export function createMirrorStore(kysely: Kysely<Schema>, changed: (id: string) 
     settle: (
       { mirror, number }: Claim,
       to: Settled,
-      { at, failure, exitCode, wait, uncounted }: Settlement,
+      { at, failure, exitCode, wait, uncounted, arrival }: Settlement,
     ) =>
       changing(mirror.id, async () => {
         const settled = await kysely
@@ -226,6 +231,7 @@ export function createMirrorStore(kysely: Kysely<Schema>, changed: (id: string) 
                 wait_until: wait?.until ?? null,
                 wait_host: wait?.host ?? null,
                 exit_code: exitCode ?? null,
+                arrival: arrival ? JSON.stringify(arrival) : null,
                 ...(uncounted && { attempts: sql<number>`attempts - 1` }),
                 ...(isFinal(to) && { finished_at: at, grant_sealed: null }),
               })

@@ -93,6 +93,7 @@ export async function migrate(kysely: Kysely<Schema>, last?: string): Promise<vo
         '0002-tenants': await import('./migrations/0002-tenants.ts'),
         '0003-events': await import('./migrations/0003-events.ts'),
         '0004-order': await import('./migrations/0004-order.ts'),
+        '0005-selection': await import('./migrations/0005-selection.ts'),
       }),
     },
   });

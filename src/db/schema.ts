@@ -1,6 +1,6 @@
 import type { ColumnType, Generated, GeneratedAlways, JSONColumnType } from 'kysely';
 import type { Failure } from '../core/errors.ts';
-import type { MirrorState, Phase } from '../core/mirror.ts';
+import type { Arrival, MirrorState, Phase } from '../core/mirror.ts';
 
 type Time = ColumnType<Date, Date | string, Date | string>;
 
@@ -19,6 +19,8 @@ export interface MirrorsTable {
   target_path: string;
   target_tag: string | null;
   digest: string;
+  /** What of it is wanted (`formatSelection`). */
+  selection: Generated<string>;
   state: MirrorState;
   phase: Phase | null;
   layers_done: Generated<number>;
@@ -35,6 +37,7 @@ export interface MirrorsTable {
   /** A pause before the next try, and whom it is for. */
   wait_until: Time | null;
   wait_host: string | null;
+  arrival: JSONColumnType<Arrival> | null;
   exit_code: number | null;
   log: Generated<string>;
 }

@@ -4,6 +4,7 @@ import { asMirrorError, MirrorError } from '../core/errors.ts';
 import type { Grant } from '../core/grant.ts';
 import { isFinal, type Mirror, noProgress } from '../core/mirror.ts';
 import { formatReference, formatRepository, type Reference } from '../core/reference.ts';
+import { type Choice, formatSelection, select, type Selection } from '../core/selection.ts';
 import type { MirrorStore } from '../db/mirrors.ts';
 import type { Keychain } from '../keychain/keychain.ts';
 import { createKeyedMutex } from '../lib/mutex.ts';
@@ -23,6 +24,8 @@ export interface Submission {
   image: string;
   /** The target: host, or host and path. */
   repository: string;
+  /** What of it; what is left out is as the installation has it. */
+  choice?: Choice;
   /** Validate and answer, start nothing. */
   dryRun: boolean;
 }
@@ -30,6 +33,7 @@ export interface Submission {
 /** What has been asked for before, to be asked for again. */
 export interface Repetition {
   route: Route;
+  selection: Selection;
 }
 
 /** What was found out, or started, for one route. */
@@ -46,6 +50,7 @@ export interface Decision {
 /** What has to be decided, for whom. */
 interface Matter {
   route: Route;
+  selection: Selection;
   caller: Caller;
   dryRun: boolean;
 }
@@ -64,6 +69,8 @@ export interface DeciderOptions {
   sealer: Sealer;
   /** Whether the target, which has the digest, has all the manifests under it. */
   isWhole: (plan: Plan, keychain: Keychain, deadline: number) => Promise<boolean>;
+  /** What is wanted of an image where a submission does not say. */
+  selection: Selection;
   overwrite: 'same-origin' | 'always';
   /** Seconds for which an answer "it is there" may be given again. */
   freshness: number;
@@ -110,18 +117,24 @@ export function createDecider(options: DeciderOptions): Decide {
     const what = again
       ? [formatReference(wanted.route.source), formatReference(wanted.route.target), 'again']
       : [wanted.image, wanted.repository];
+    const selection = again ? wanted.selection : select(wanted.choice ?? {}, options.selection);
     // What launched a run may be what logs it in.
-    const key = [poolOf(caller.tenant), ...what, caller.grant?.workflowId ?? ''].join('\n');
+    const key = [
+      poolOf(caller.tenant),
+      ...what,
+      formatSelection(selection),
+      caller.grant?.workflowId ?? '',
+    ].join('\n');
     // Many who ask for the same thing need it read once.
     const read = () => (again ? wanted.route : routeOf(wanted.image, wanted.repository));
     const known = present.get(key);
     if (known && performance.now() - known.at < freshness * 1000) return known;
     present.delete(key);
-    if (dryRun) return consider({ route: read(), caller, dryRun }, deadline);
+    if (dryRun) return consider({ route: read(), selection, caller, dryRun }, deadline);
     let decision = underWay.get(key);
     if (!decision) {
       const route = read();
-      decision = consider({ route, caller, dryRun }, deadline);
+      decision = consider({ route, selection, caller, dryRun }, deadline);
       underWay.set(key, decision);
       const done = () => void underWay.delete(key);
       decision.then((made) => {
@@ -142,7 +155,10 @@ export function createDecider(options: DeciderOptions): Decide {
     });
   }
 
-  async function tryToDecide({ route, caller, dryRun }: Matter, deadline: number): Promise<Decision> {
+  async function tryToDecide(
+    { route, selection, caller, dryRun }: Matter,
+    deadline: number,
+  ): Promise<Decision> {
     const keychain = options.keychainOf(caller.grant);
     const plan = await planRoute(route, options.observatory.as(keychain), deadline);
     const { digest, at, target } = plan;
@@ -161,7 +177,7 @@ export function createDecider(options: DeciderOptions): Decide {
     // who waits for a slow one must not keep others from their target.
     const mirror = await targets.run(tagged(target), async () => {
       await refuseForeignOrigin(plan, caller);
-      return startOrJoin(plan, caller);
+      return startOrJoin(plan, selection, caller);
     });
     if (poolOf(mirror.tenant) !== poolOf(caller.tenant)) {
       // Who joins a copy that others' logins make must be able to make it as well.
@@ -199,7 +215,11 @@ export function createDecider(options: DeciderOptions): Decide {
     );
   }
 
-  async function startOrJoin({ source, target, digest }: Plan, { tenant, grant }: Caller): Promise<Mirror> {
+  async function startOrJoin(
+    { source, target, digest }: Plan,
+    selection: Selection,
+    { tenant, grant }: Caller,
+  ): Promise<Mirror> {
     await options.checkDisk();
     const mirror: Mirror = {
       id: `mr-${randomBytes(16).toString('hex')}`,
@@ -207,6 +227,7 @@ export function createDecider(options: DeciderOptions): Decide {
       source,
       target,
       digest,
+      selection,
       state: 'queued',
       progress: noProgress,
       attempts: 0,

@@ -1,3 +1,4 @@
+import { everything } from '../core/selection.ts';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -53,7 +54,14 @@ describe.each(['embedded', 'PostgreSQL'])('the feeds, %s', (kind) => {
   async function create(tenant = 'key:a'): Promise<Mirror> {
     const path = `a/${++count}`;
     const mirror: Mirror = {
-      ...{ id: `mr-${String(count).padStart(32, '0')}`, tenant, digest, state: 'queued', attempts: 0 },
+      ...{
+        id: `mr-${String(count).padStart(32, '0')}`,
+        tenant,
+        digest,
+        selection: everything,
+        state: 'queued',
+        attempts: 0,
+      },
       source: { registry: 'src.io', path, tag: '1' },
       target: { registry: 'dst.io', path, tag: '1' },
       progress: noProgress,

@@ -3,6 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { asMirrorError, MirrorError } from '../core/errors.ts';
 import { type Mirror, noProgress } from '../core/mirror.ts';
 import { formatReference, formatRepository } from '../core/reference.ts';
+import { type Choice, select, type Selection } from '../core/selection.ts';
 import type { Keychain } from '../keychain/keychain.ts';
 import type { Looks } from './look.ts';
 import { type Plan, planRoute } from './plan.ts';
@@ -18,12 +19,15 @@ export interface LocalOptions {
   /** Seconds for which a registry that is down for a moment is asked again. */
   budget: number;
   retry: RetrySettings;
+  /** What is wanted of an image where a request does not say. */
+  selection: Selection;
 }
 
 export interface LocalRequest {
   image: string;
   /** The target: host, or host and path. */
   repository: string;
+  choice?: Choice;
   dryRun: boolean;
   signal: AbortSignal;
   /** Hears of every change; the last one is what is returned. */
@@ -41,7 +45,14 @@ export interface LocalMirror {
   mirror(request: LocalRequest): Promise<Mirror>;
 }
 
-export function createLocalMirror({ looks, keychain, worker, budget, retry }: LocalOptions): LocalMirror {
+export function createLocalMirror({
+  looks,
+  keychain,
+  worker,
+  budget,
+  retry,
+  selection: fallback,
+}: LocalOptions): LocalMirror {
   /** Which source each target of this run comes from. */
   const origins = new Map<string, Plan>();
 
@@ -63,7 +74,8 @@ export function createLocalMirror({ looks, keychain, worker, budget, retry }: Lo
   }
 
   return {
-    async mirror({ image, repository, dryRun, signal, onChange, onLog }) {
+    async mirror({ image, repository, choice = {}, dryRun, signal, onChange, onLog }) {
+      const selection = select(choice, fallback);
       const plan = await planRoute(routeOf(image, repository), looks, deadlineIn(budget));
       refuseForeignOrigin(plan);
       let mirror: Mirror = {
@@ -72,6 +84,7 @@ export function createLocalMirror({ looks, keychain, worker, budget, retry }: Lo
         source: plan.source,
         target: plan.target,
         digest: plan.digest,
+        selection,
         state: plan.present ? 'done' : 'queued',
         progress: noProgress,
         attempts: 0,

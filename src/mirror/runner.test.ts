@@ -1,3 +1,4 @@
+import { everything } from '../core/selection.ts';
 import { randomBytes } from 'node:crypto';
 import { describe, expect, it, vi } from 'vitest';
 import { MirrorError, type MirrorErrorOptions } from '../core/errors.ts';
@@ -17,6 +18,7 @@ function runnerOf(work: Worker['run'], values: Partial<Mirror> = {}, sealedGrant
     source: { registry: 'src.io', path: 'a', tag: '1' },
     target: { registry: 'dst.io', path: 'a', tag: '1' },
     digest: `sha256:${'a'.repeat(64)}`,
+    selection: everything,
     state: 'copying',
     progress: noProgress,
     attempts: 1,

@@ -184,11 +184,11 @@ export function createMirrorService(
       throw new MirrorError('already_ended', `This mirror is ${mirror?.state ?? 'gone'} already.`);
     },
     async retry(mirrorId, caller) {
-      const { source, target } = await untilDeadline(deadlineIn(options.budget), () =>
+      const { source, target, selection } = await untilDeadline(deadlineIn(options.budget), () =>
         findOwn(mirrorId, caller),
       );
       const image = formatReference(source);
-      const answer = await ask({ route: { source, target } }, { image, dryRun: false }, caller);
+      const answer = await ask({ route: { source, target }, selection }, { image, dryRun: false }, caller);
       const now = answer.mirrorId === undefined ? undefined : await mirrors.get(answer.mirrorId);
       // A pause that a registry has asked for is kept. If this fails it is woken by its time.
       if (now?.wait && now.wait.host === undefined) await queue.wake(now.id).catch(() => undefined);

@@ -1,8 +1,11 @@
-import { type Digest, digestOf, isDigest } from '../core/digest.ts';
-import { MirrorError } from '../core/errors.ts';
+import { createHash } from 'node:crypto';
+import { Readable } from 'node:stream';
+import { algorithmOf, type Digest, digestOf, isDigest } from '../core/digest.ts';
+import { asMirrorError, type ErrorCode, MirrorError } from '../core/errors.ts';
 import { formatReference, formatRepository, type Reference, type Repository } from '../core/reference.ts';
 import { classifyAnswer, type Doing } from './errors.ts';
-import type { Access, Registry } from './registry.ts';
+import { nextPage, readDescriptors } from './listing.ts';
+import type { Access, Descriptor, Registry } from './registry.ts';
 import {
   type Answer,
   type Call,
@@ -24,6 +27,18 @@ const manifestTypes = [
   'application/vnd.docker.distribution.manifest.v1+json',
 ];
 const accept = manifestTypes.join(', ');
+const indexType = 'application/vnd.oci.image.index.v1+json';
+
+/** Pages of one list of referrers: more is a registry that goes in circles. */
+const pageLimit = 100;
+
+/** What a registry without a list of referrers answers when it is asked for one, beside 404 (Harbor 2.7: 401). */
+const listless = new Set<ErrorCode>([
+  'login_required',
+  'credentials_rejected',
+  'insufficient_scope',
+  'denied',
+]);
 
 /** OCI distribution-spec, "Pushing Manifests": registries take at least this much; containers/image no more. */
 const manifestLimit = 4 * 1024 * 1024;
@@ -98,6 +113,67 @@ export function createRegistry(options: TransportOptions): Registry {
       throw answer.statusCode === 404 ? new MirrorError('blob_unknown', error.message) : error;
     },
 
+    async referrers(repository, digest, access) {
+      const call = {
+        registry: repository.registry,
+        method: 'GET' as const,
+        path: `${repository.path}/referrers/${digest}`,
+        scope: `repository:${repository.path}:pull`,
+        what: `reading what refers to ${formatRepository(repository)}@${digest}`,
+        headers: { accept: indexType },
+        // GHCR leads to a page of its website.
+        stays: true as const,
+      };
+      const found: Descriptor[] = [];
+      let path: string | undefined = call.path;
+      for (let page = 0; page < pageLimit; page++) {
+        const sent = await send({ ...call, path }, access).catch((error: unknown) => {
+          if (listless.has(asMirrorError(error).code)) return undefined;
+          throw error;
+        });
+        const status = sent?.answer.statusCode ?? 404;
+        if (sent && (status === 429 || status >= 500)) throw await refusal(sent.answer, sent.doing);
+        if (!sent || status !== 200 || !isIndex(sent.answer)) {
+          if (sent) await discard(sent.answer);
+          if (page === 0) return undefined;
+          throw new MirrorError('protocol', `${call.registry} broke off in the middle, when ${call.what}.`);
+        }
+        const { answer, doing } = sent;
+        found.push(...readDescriptors(await readBytes(answer, manifestLimit, doing), doing));
+        path = nextPage(header(answer, 'link'), call.path);
+        if (path === undefined) return found;
+      }
+      throw new MirrorError('protocol', `${call.registry} has no end of pages, when ${call.what}.`);
+    },
+
+    async putBlob(repository, { digest, size }, open, access) {
+      if ((await registry.blobSize(repository, digest, access)) === size) return;
+      const call = {
+        registry: repository.registry,
+        scope: `repository:${repository.path}:pull,push`,
+        what: `pushing the blob ${digest} to ${formatRepository(repository)}`,
+      };
+      const path = `${repository.path}/blobs/uploads/`;
+      const started = await send({ ...call, method: 'POST', path }, access);
+      if (started.answer.statusCode !== 202)
+        throw await refusal(started.answer, { ...started.doing, pushes: true });
+      await discard(started.answer);
+      const upload = uploadPath(header(started.answer, 'location'));
+      if (upload === undefined)
+        throw new MirrorError('protocol', `${call.registry} does not say where to, when ${call.what}.`);
+      const body = Readable.from(checked(await open(), { digest, size }), { objectMode: false });
+      const { answer, doing } = await send(
+        {
+          ...{ ...call, method: 'PUT' as const, body },
+          path: `${upload}${upload.includes('?') ? '&' : '?'}digest=${encodeURIComponent(digest)}`,
+          headers: { 'content-type': 'application/octet-stream', 'content-length': `${size}` },
+        },
+        access,
+      );
+      if (answer.statusCode !== 201) throw await refusal(answer, { ...doing, pushes: true });
+      await discard(answer);
+    },
+
     async putManifest(repository, under, manifest, access) {
       const target = `${formatRepository(repository)}${isDigest(under) ? '@' : ':'}${under}`;
       const call = {
@@ -115,6 +191,7 @@ export function createRegistry(options: TransportOptions): Registry {
       await discard(answer);
       const told = header(answer, 'docker-content-digest');
       if (told !== undefined && isDigest(told)) checkDigest(told, manifest.digest, doing);
+      return { listed: header(answer, 'oci-subject') !== undefined };
     },
 
     async checkPush(repository, access) {
@@ -129,7 +206,7 @@ export function createRegistry(options: TransportOptions): Registry {
       if (answer.statusCode !== 202 && answer.statusCode !== 404)
         throw await refusal(answer, { ...doing, pushes: true });
       await discard(answer);
-      const upload = uploadPath(header(answer, 'location'), repository);
+      const upload = uploadPath(header(answer, 'location'));
       // One that is left open costs its registry a little; it expires there.
       if (upload !== undefined)
         await send({ ...call, method: 'DELETE', path: upload }, access).then(
@@ -170,13 +247,32 @@ function header(answer: Answer, name: string): string | undefined {
 }
 
 /** Where an upload goes on, below `/v2/` of the registry itself, whatever host the answer names. */
-function uploadPath(location: string | undefined, { path }: Repository): string | undefined {
+function uploadPath(location: string | undefined): string | undefined {
   const base = 'https://registry.invalid';
   if (location === undefined || !URL.canParse(location, base)) return undefined;
   const { pathname, search } = new URL(location, base);
-  return pathname.startsWith(`/v2/${path}/blobs/uploads/`)
-    ? `${pathname.slice('/v2/'.length)}${search}`
-    : undefined;
+  return pathname.startsWith('/v2/') ? `${pathname.slice('/v2/'.length)}${search}` : undefined;
+}
+
+/** Passes bytes on that are what their descriptor says, and fails at their end where they are not. */
+async function* checked(
+  bytes: AsyncIterable<Uint8Array>,
+  { digest, size }: Pick<Descriptor, 'digest' | 'size'>,
+): AsyncGenerator<Uint8Array> {
+  const hash = createHash(algorithmOf(digest));
+  let passed = 0;
+  for await (const chunk of bytes) {
+    passed += chunk.length;
+    if (passed > size) break;
+    hash.update(chunk);
+    yield chunk;
+  }
+  if (passed !== size || !digest.endsWith(`:${hash.digest('hex')}`))
+    throw new MirrorError('digest_mismatch', `What was sent as the blob ${digest} is something else.`);
+}
+
+function isIndex(answer: Answer): boolean {
+  return (header(answer, 'content-type') ?? '').split(';')[0]?.trim().toLowerCase() === indexType;
 }
 
 function mediaTypeOf(answer: Answer, doing: Doing): string {

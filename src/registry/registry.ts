@@ -7,6 +7,9 @@ export interface Descriptor {
   mediaType: string;
   digest: Digest;
   size: number;
+  /** In lists of referrers: what kind it is, and what its maker says of it. */
+  artifactType?: string;
+  annotations?: Record<string, string>;
 }
 
 /** A manifest's exact bytes with what they hash to. */
@@ -33,8 +36,32 @@ export interface Registry {
   blobSize(repository: Repository, digest: Digest, access: Access): Promise<number | undefined>;
   /** The blob's bytes as a stream, unchecked. */
   blob(repository: Repository, digest: Digest, access: Access): Promise<AsyncIterable<Uint8Array>>;
-  /** PUTs manifest bytes under a tag or digest; checks the digest that the registry answers. */
-  putManifest(repository: Repository, under: string, manifest: Manifest, access: Access): Promise<void>;
+  /**
+   * What refers to a manifest, by the registry's own list (OCI distribution-spec 1.1, "Listing Referrers").
+   * @returns undefined when the registry keeps none: then it is in an index under a tag, see {@link Registry.manifest}.
+   */
+  referrers(repository: Repository, digest: Digest, access: Access): Promise<Descriptor[] | undefined>;
+  /**
+   * Pushes a blob, unless the registry has it; `open` is called when its bytes are wanted, and they are hashed on
+   * their way.
+   * @throws MirrorError `digest_mismatch` when they are not what the descriptor says.
+   */
+  putBlob(
+    repository: Repository,
+    blob: Pick<Descriptor, 'digest' | 'size'>,
+    open: () => Promise<AsyncIterable<Uint8Array>>,
+    access: Access,
+  ): Promise<void>;
+  /**
+   * PUTs manifest bytes under a tag or digest; checks the digest that the registry answers.
+   * @returns `listed`: it has a `subject`, and the registry lists it among the referrers of that.
+   */
+  putManifest(
+    repository: Repository,
+    under: string,
+    manifest: Manifest,
+    access: Access,
+  ): Promise<{ listed: boolean }>;
   /**
    * Resolves when this login may push to the repository: opens an upload and cancels it.
    * @returns false when there is no such repository, and the registry makes none by itself.

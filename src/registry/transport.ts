@@ -1,3 +1,4 @@
+import { Readable } from 'node:stream';
 import { type Dispatcher, request } from 'undici';
 import type { Credential } from '../core/credential.ts';
 import { MirrorError } from '../core/errors.ts';
@@ -23,7 +24,10 @@ export interface Call {
   credential: Credential | undefined;
   signal: AbortSignal;
   headers?: Record<string, string>;
-  body?: Uint8Array;
+  /** A stream can be sent once: a call with one must have been let in by another before. */
+  body?: Uint8Array | Readable;
+  /** A redirect to another host is an answer, and not followed. */
+  stays?: true;
 }
 
 export type Answer = Dispatcher.ResponseData;
@@ -95,8 +99,9 @@ export function createTransport({ hosts, onAnswer, ...options }: TransportOption
       }
       const location = answer.headers['location'];
       if (!redirects.has(answer.statusCode) || typeof location !== 'string') return answer;
-      await discard(answer);
       const next = URL.canParse(location, at.href) ? new URL(location, at) : undefined;
+      if (call.stays && next?.origin !== url.origin) return answer;
+      await discard(answer);
       if (
         !next ||
         hop === redirectLimit ||
@@ -212,6 +217,8 @@ export function createTransport({ hosts, onAnswer, ...options }: TransportOption
       const first = await attempt(call, sent, doing);
       if (first.statusCode !== 401) return first;
       const body = await readText(first, doing);
+      if (call.body instanceof Readable)
+        throw classifyAnswer({ status: 401, headers: first.headers, body }, doing);
       const challenge = chooseChallenge(first.headers['www-authenticate']);
       if (challenges.size >= challengeLimit) challenges.clear();
       if (challenge) challenges.set(call.registry, challenge);

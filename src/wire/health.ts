@@ -4,6 +4,7 @@ export const health = z
   .object({
     status: z.literal('ok'),
     version: z.string(),
+    database: z.enum(['ok', 'away']).describe('away: it did not answer within a second'),
     pairings: z
       .array(
         z.object({

@@ -1,4 +1,6 @@
-import { existsSync, readdirSync } from 'node:fs';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, mkdirSync, readdirSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { PGlite } from '@electric-sql/pglite';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -115,14 +117,37 @@ it('when no administrator key is left, the next start makes one', async () => {
   expect((await world.call('GET', '/v1/keys', undefined, fresh)).status).toBe(200);
 });
 
-it('a second service on the same data folder is refused, and the first goes on', async () => {
+it('a second process on the same data folder is refused before it touches anything, and the first goes on', async () => {
+  const copy = await hangingCopy('second');
+  /** Every file but those that a running database writes, with its time. */
+  const files = () =>
+    readdirSync(world.dataDir, { recursive: true, encoding: 'utf8' })
+      .filter((name) => !name.startsWith('db/'))
+      .map((name) => `${name} ${statSync(join(world.dataDir, name)).mtimeMs}`);
+  const before = files();
   const env = { DRAY_DATA_DIR: world.dataDir, DRAY_PORT: '0' };
-  const refused = await runDray(['serve'], { env });
-  expect(refused).toMatchObject({
-    code: 78,
-    stderr: expect.stringContaining('is in use by process') as string,
-  });
-  expect((await world.call('GET', '/health')).status).toBe(200);
+  for (const args of [['serve'], ['keys', 'list'], ['keys', 'create', 'x']])
+    expect(await runDray(args, { env })).toMatchObject({
+      code: 78,
+      stderr: expect.stringContaining(`is in use by process ${world.service.pid}`) as string,
+    });
+  expect(files()).toEqual(before);
+  expect(processesWith(join(runDir(), 'mr-')).length).toBe(1);
+  copy.rule.release();
+  await arrivesWhole(copy);
+});
+
+it('a start ends what a crash has left: Skopeo without a parent, and auth files', async () => {
+  await world.service.stop('SIGKILL');
+  const job = join(runDir(), `mr-${'0'.repeat(32)}`);
+  mkdirSync(job, { recursive: true });
+  writeFileSync(join(job, 'source-auth.json'), '{}');
+  const orphan = spawn('sleep', ['1000'], { env: { PATH: process.env['PATH'], HOME: job } });
+  const died = once(orphan, 'exit');
+  await world.restart();
+  expect(await died).toEqual([null, 'SIGKILL']);
+  expect(filesLeft()).toEqual([]);
+  expect(world.service.output()).toContain('Ended Skopeo processes of a service that crashed');
 });
 
 describe('a copy that fails', () => {
@@ -130,7 +155,12 @@ describe('a copy that fails', () => {
     const { body } = await world.submit(name, to);
     return { ...(await world.finished(body.requestId)), answer: body };
   };
-  const tagAt = async (path: string) => (await fetch(`${world.target.url}/v2/${path}/manifests/1`)).status;
+  const tagAt = async (path: string) =>
+    (
+      await fetch(`${world.target.url}/v2/${path}/manifests/1`, {
+        headers: { accept: 'application/vnd.oci.image.index.v1+json' },
+      })
+    ).status;
 
   it('says that a blob is missing at the source, and sets no tag', async () => {
     const image = await push(world.source.url, 'hole', '1', platformsIndex(++seed));

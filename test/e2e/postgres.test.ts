@@ -1,3 +1,4 @@
+import { Client } from 'pg';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type Gate, startGate } from '../fixtures/gate.ts';
 import { platformsIndex, push } from '../fixtures/image.ts';
@@ -61,6 +62,45 @@ describe('on PostgreSQL', () => {
     thaw();
     expect(status).toMatchObject({ status: 503, body: { code: 'database_unavailable' } });
     expect(await world.finished(body.requestId)).toMatchObject({ succeeded: true });
+  });
+
+  it('a table that somebody has locked is a 503, seen in /health, and everything goes on after it', async () => {
+    await Promise.all(['pg-known', 'pg-running', 'pg-new'].map(image));
+    const known = await world.submit(`${world.source.host}/pg-known:1`);
+    await world.finished(known.body.requestId);
+    const rule = gate.add(/^GET \/v2\/pg-running\/blobs\//, { kind: 'hold' });
+    const { body: running } = await world.submit(`${gate.host}/pg-running:1`);
+    await rule.met;
+    const health = async () => (await world.call<{ database: string }>('GET', '/health')).body.database;
+    expect(await health()).toBe('ok');
+
+    const somebody = new Client({ connectionString: postgres.url });
+    await somebody.connect();
+    await somebody.query('begin; lock table mirrors in access exclusive mode');
+    const asked = performance.now();
+    const answers = await Promise.all([
+      world.submit(`${world.source.host}/pg-new:1`),
+      world.call('GET', `/v1alpha2/container/${running.requestId}/status`),
+      world.call('GET', `/v1/mirrors/${running.buildId}`, undefined, {
+        authorization: `Bearer ${world.service.key}`,
+      }),
+    ]);
+    // The budget is 10 s; clients give up after 30.
+    expect(performance.now() - asked).toBeLessThan(20_000);
+    for (const { status, headers, body } of answers) {
+      expect({ status, body }).toMatchObject({ status: 503, body: { code: 'database_unavailable' } });
+      expect(Number(headers.get('retry-after'))).toBeGreaterThan(0);
+    }
+    expect(await health()).toBe('away');
+    rule.release();
+    await somebody.end();
+
+    await expect.poll(health, { timeout: 5000 }).toBe('ok');
+    const late = await world.submit(`${world.source.host}/pg-new:1`);
+    expect(late.status).toBe(200);
+    for (const { requestId } of [running, late.body])
+      expect(await world.finished(requestId)).toMatchObject({ succeeded: true });
+    await Promise.all([isWhole('pg-running'), isWhole('pg-new')]);
   });
 
   it('a database that crashes costs an answer 503 or a moment, and nothing that was accepted', async () => {

@@ -7,13 +7,15 @@ const serviceInfo = z.object({ serviceInfo: z.object({ version: z.string(), comm
 /** What watches the service asks these, however often it likes. */
 const config = { limit: 'none' } as const;
 
-export function registerHealth(app: App, { version, pairing }: Dependencies): void {
+export function registerHealth(app: App, { version, pairing, pulse }: Dependencies): void {
   app.get(
     '/health',
     { config, schema: { tags: ['Service'], summary: 'Whether it serves', response: { 200: health } } },
-    (): Health => ({
+    // Always 200: whoever would end a service that can't reach its database would not mend that.
+    async (): Promise<Health> => ({
       status: 'ok',
       version: version.version,
+      database: (await pulse()) ? 'ok' : 'away',
       pairings: pairing.channel.states().map(({ endpoint, state, since, lastError }) => ({
         endpoint,
         state,

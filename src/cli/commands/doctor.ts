@@ -159,7 +159,7 @@ async function checkRegistries(
   stop: AbortSignal,
 ): Promise<Promise<Finding[]>[]> {
   const [{ createRegistryClient }, { createKeychain }] = await Promise.all([
-    import('../../compose.ts'),
+    import('../../compose/tools.ts'),
     import('../../keychain/installation.ts'),
   ]);
   const registry = createRegistryClient(config);

@@ -94,7 +94,7 @@ async function withKeys<T>(
       list: async () => (await service.listKeys()).keys,
       revoke: service.revokeKey,
     });
-  const { hasKeys, openKeys } = await import('../../compose.ts');
+  const { hasKeys, openKeys } = await import('../../compose/keys.ts');
   const config = context.config();
   if (which === 'existing' && !hasKeys(config))
     throw new MirrorError(

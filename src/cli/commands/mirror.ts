@@ -77,7 +77,7 @@ async function makeRunDir(base: string): Promise<string> {
 
 /** The same copies in this process, without a database. */
 async function copyHere({ config, signal, stderr }: Context, options: MirrorOptions): Promise<Runs> {
-  const { createLocal } = await import('../../compose.ts');
+  const { createLocal } = await import('../../compose/local.ts');
   const settings: Config = config();
   const runDir = await makeRunDir(settings.childEnv['XDG_RUNTIME_DIR'] ?? tmpdir());
   const local = createLocal(settings, runDir);

@@ -19,7 +19,7 @@ async function serve({ config, signal, stdout, stderr }: Context): Promise<ExitS
   // each request and 12 ms at p99 instead of 4, until the end of the process (docs/performance.md).
   setFlagsFromString('--no-allocation-site-pretenuring');
   const settings = config();
-  const { startService } = await import('../../compose.ts');
+  const { startService } = await import('../../compose/service.ts');
   const service = await startService(settings);
   stdout.write(`Dray serves at ${service.url} (API documentation: ${service.url}/docs)\n`);
   if (service.firstKey !== undefined)

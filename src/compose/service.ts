@@ -1,122 +1,25 @@
-import { randomBytes } from 'node:crypto';
-import { existsSync } from 'node:fs';
-import { readFile, rename, stat, statfs, writeFile } from 'node:fs/promises';
+import { statfs } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type Config, ConfigError, parseSecretKeys } from './config.ts';
-import { asMirrorError } from './core/errors.ts';
-import type { Grant } from './core/grant.ts';
-import { type KeyStore, newKey } from './core/key.ts';
-import { probeSkopeo } from './executor/probe.ts';
-import { createProcessExecutor, sweep } from './executor/process.ts';
-import { createEcrLogins, createKeychain } from './keychain/installation.ts';
-import { chain } from './keychain/keychain.ts';
-import {
-  type AddressPolicy,
-  type AddressRules,
-  allowAll,
-  allowsLoopback,
-  createAddressPolicy,
-  isLoopbackHost,
-} from './lib/address.ts';
-import type { Guard } from './lib/guard.ts';
-import type { Launcher } from './lib/launcher.ts';
-import { parseRetryAfter } from './lib/retry-after.ts';
-import { createSealer, type Sealer } from './lib/seal.ts';
-import { grantPurpose } from './mirror/decision.ts';
-import { createLocalMirror, type LocalMirror } from './mirror/local.ts';
-import { createPushCheck } from './mirror/access.ts';
-import { createPacer, type Pacer } from './mirror/pacing.ts';
-import { createObservatory } from './mirror/look.ts';
-import { deadlineIn, signalUntil, untilDeadline } from './mirror/retry.ts';
-import { isWhole } from './mirror/tree.ts';
-import { createWorker, type Tools } from './mirror/worker.ts';
-import { createRegistry } from './registry/client.ts';
-import { readBudget } from './registry/rate-limit.ts';
-import type { Registry } from './registry/registry.ts';
-import { readVersion } from './version.ts';
+import { type Config, ConfigError } from '../config.ts';
+import { asMirrorError } from '../core/errors.ts';
+import type { Grant } from '../core/grant.ts';
+import { probeSkopeo } from '../executor/probe.ts';
+import { sweep } from '../executor/process.ts';
+import { createEcrLogins, createKeychain } from '../keychain/installation.ts';
+import { chain } from '../keychain/keychain.ts';
+import { allowsLoopback, createAddressPolicy } from '../lib/address.ts';
+import { grantPurpose } from '../mirror/decision.ts';
+import { createPushCheck } from '../mirror/access.ts';
+import { createObservatory } from '../mirror/look.ts';
+import { deadlineIn, signalUntil, untilDeadline } from '../mirror/retry.ts';
+import { isWhole } from '../mirror/tree.ts';
+import { createWorker } from '../mirror/worker.ts';
+import { readVersion } from '../version.ts';
+import { makeFirstKey, openSealer } from './keys.ts';
+import { createTools, rulesOf, selectionOf } from './tools.ts';
 
-// The only place that picks implementations. What only the service needs is imported when the service starts:
+// This room is the only one that picks implementations. What only the service needs is imported when the service starts:
 // a command that mirrors by itself must not pay for a web server and a database.
-
-/** @param policy everything, for a user's own process: it reaches nothing that its user does not. */
-export function createRegistryClient(
-  config: Config,
-  policy: AddressPolicy = allowAll,
-  pacer?: Pacer,
-): Registry {
-  const { hosts, proxy } = config;
-  return createRegistry({
-    ...{ hosts, proxy, policy },
-    onAnswer: ({ registry, credential }, status, headers) => {
-      // What asks for a login was asked without one: what it tells is of another's budget.
-      const budget = status === 401 ? undefined : readBudget(headers, Date.now());
-      const retryAfter = parseRetryAfter(String(headers['retry-after'] ?? ''));
-      const refused = status === 429 && { ...(retryAfter !== undefined && { retryAfter }) };
-      pacer?.observe(registry, credential, { ...(budget && { budget }), ...(refused && { refused }) });
-    },
-  });
-}
-
-/** Where callers may lead the service. */
-function rulesOf({ host, network, registries }: Config): AddressRules {
-  // The name under which Docker Hub's API is reached.
-  const own = (registry: string) => (registry === 'docker.io' ? 'registry-1.docker.io' : registry);
-  return {
-    allow: network.allow,
-    named: registries.flatMap((entry) => [own(entry.host), ...(entry.tokenServers ?? [])]),
-    loopback: isLoopbackHost(host),
-  };
-}
-
-/** What a service has that a single command has not. */
-interface Guarded {
-  run: Launcher['run'];
-  policy: AddressPolicy;
-  guard: Guard;
-}
-
-/** @param cacheDir where Skopeo remembers which repositories have a blob, so that it can mount it; root's is elsewhere. */
-function createTools(config: Config, runDir: string, cacheDir: string, guarded?: Guarded): Tools {
-  const pacer = createPacer(config.pacing);
-  const executor = createProcessExecutor({
-    ...(guarded && { run: guarded.run, guard: guarded.guard }),
-    skopeo: config.skopeo.path,
-    runDir,
-    env: { ...config.childEnv, XDG_DATA_HOME: cacheDir },
-  });
-  return {
-    registry: createRegistryClient(config, guarded?.policy, pacer),
-    pacer,
-    executor,
-    hosts: config.hosts,
-    timeLimit: config.skopeo.timeLimit,
-    stallLimit: config.skopeo.stallLimit,
-  };
-}
-
-/** Mirrors in this process, without service and database. `runDir` is a folder of this run's own. */
-export function createLocal(config: Config, runDir: string): LocalMirror & { close(): Promise<void> } {
-  const { HOME = runDir, XDG_DATA_HOME = join(HOME, '.local/share') } = config.childEnv;
-  // The user's own: what a command has copied, the next one can mount.
-  const tools = createTools(config, runDir, XDG_DATA_HOME);
-  const observatory = createObservatory({
-    ...tools,
-    freshness: config.freshness,
-    knowsRegistry: () => Promise.resolve(false),
-  });
-  const keychain = createKeychain(config);
-  const worker = createWorker(tools, () => Promise.resolve(false));
-  return {
-    ...createLocalMirror({
-      looks: observatory.as(keychain),
-      keychain,
-      worker,
-      budget: config.submitBudget,
-      retry: config.retry,
-    }),
-    close: () => tools.registry.close(),
-  };
-}
 
 export interface Service {
   /** Where it listens. */
@@ -151,27 +54,29 @@ export async function startService(config: Config): Promise<Service> {
     { createHub },
     { createFeeds },
     { createRetentionStore },
+    { createPulse },
     { keepTidy },
   ] = await Promise.all([
-    import('./db/open.ts'),
-    import('./queue/queue.ts'),
-    import('./db/mirrors.ts'),
-    import('./db/requests.ts'),
-    import('./db/keys.ts'),
-    import('./mirror/service.ts'),
-    import('./mirror/runner.ts'),
-    import('./api/app.ts'),
-    import('./lib/log.ts'),
-    import('./lib/launcher.ts'),
-    import('./lib/guard.ts'),
-    import('./lib/namespace.ts'),
-    import('./platform/open.ts'),
-    import('./keychain/platform.ts'),
-    import('./db/events.ts'),
-    import('./mirror/events.ts'),
-    import('./mirror/feed.ts'),
-    import('./db/retention.ts'),
-    import('./mirror/upkeep.ts'),
+    import('../db/open.ts'),
+    import('../queue/queue.ts'),
+    import('../db/mirrors.ts'),
+    import('../db/requests.ts'),
+    import('../db/keys.ts'),
+    import('../mirror/service.ts'),
+    import('../mirror/runner.ts'),
+    import('../api/app.ts'),
+    import('../lib/log.ts'),
+    import('../lib/launcher.ts'),
+    import('../lib/guard.ts'),
+    import('../lib/namespace.ts'),
+    import('../platform/open.ts'),
+    import('../keychain/platform.ts'),
+    import('../db/events.ts'),
+    import('../mirror/events.ts'),
+    import('../mirror/feed.ts'),
+    import('../db/retention.ts'),
+    import('../db/pulse.ts'),
+    import('../mirror/upkeep.ts'),
   ]);
   const logger = createLogger(config.logLevel);
   const onError = (error: unknown) => logger.error({ err: error }, 'Something failed in the background');
@@ -270,6 +175,7 @@ export async function startService(config: Config): Promise<Service> {
         const access = { credential: await logins.resolve(target, signal), signal };
         return isWhole(tools.registry, target, digest, access);
       },
+      selection: selectionOf(config),
       overwrite: config.overwrite,
       freshness: config.freshness,
       budget: config.submitBudget,
@@ -287,6 +193,7 @@ export async function startService(config: Config): Promise<Service> {
         // A caller is not turned away because the database is away for a moment.
         find: (hash) => untilDeadline(deadlineIn(config.submitBudget), () => keys.find(hash)),
       },
+      pulse: createPulse(database.kysely),
       adminKey: config.apiKey,
       limits: config.limits,
       trustedProxies: config.trustedProxies,
@@ -340,48 +247,6 @@ function explainListen(error: unknown, { host, port }: Config): unknown {
   };
   const fault = faults[(error as NodeJS.ErrnoException).code ?? ''];
   return fault === undefined ? error : new ConfigError(fault);
-}
-
-/** Whether there are keys to open without a service: reading must not make a database. */
-export function hasKeys({ databaseUrl, dataDir }: Config): boolean {
-  return databaseUrl !== undefined || existsSync(join(dataDir, 'db'));
-}
-
-/** Opens the keys without a service: refused while one runs on the same data folder. */
-export async function openKeys(config: Config): Promise<{ keys: KeyStore; close(): Promise<void> }> {
-  const [{ openDatabase }, { createKeyStore }] = await Promise.all([
-    import('./db/open.ts'),
-    import('./db/keys.ts'),
-  ]);
-  const database = await openDatabase(config);
-  return { keys: createKeyStore(database.kysely), close: () => database.close() };
-}
-
-/** The file comes first, whole or not at all: a key that nobody knows would lock everybody out. */
-async function makeFirstKey(keys: KeyStore, { keyFile }: Config): Promise<string | undefined> {
-  if ((await keys.list()).some(({ admin, revokedAt }) => admin && !revokedAt)) return undefined;
-  const key = newKey();
-  await writeFile(`${keyFile}.new`, `${key}\n`, { mode: 0o600, flag: 'w' });
-  await rename(`${keyFile}.new`, keyFile);
-  await keys.create('first start', true, key);
-  return keyFile;
-}
-
-/**
- * The master key: from the environment, or from a file that the first start makes.
- * @throws ConfigError when others than its owner may read the file.
- */
-async function openSealer({ secretKeys, secretKeyFile }: Config): Promise<Sealer> {
-  if (secretKeys) return createSealer(secretKeys);
-  if (!existsSync(secretKeyFile)) {
-    await writeFile(`${secretKeyFile}.new`, `${randomBytes(32).toString('base64')}\n`, { mode: 0o600 });
-    await rename(`${secretKeyFile}.new`, secretKeyFile);
-  }
-  if (((await stat(secretKeyFile)).mode & 0o077) !== 0)
-    throw new ConfigError(
-      `${secretKeyFile} can be read by others. Make it private: chmod 600 ${secretKeyFile}`,
-    );
-  return createSealer(parseSecretKeys(await readFile(secretKeyFile, 'utf8'), secretKeyFile));
 }
 
 /** Bytes that must be free for a copy to be accepted: its auth files, its log and its records. */
