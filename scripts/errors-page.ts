@@ -13,6 +13,8 @@ export const provokedIn: Partial<Record<ErrorCode, string>> = {
   unpaired_endpoint: 'test/e2e/platform.test.ts',
   forbidden: 'test/e2e/platform.test.ts',
   unknown_id: 'src/api/limits.test.ts',
+  platform_unknown: 'test/e2e/selection.test.ts',
+  sparse_index_refused: 'test/e2e/selection.test.ts',
   already_ended: 'test/e2e/cancel.test.ts',
   too_many_requests: 'test/e2e/limits.test.ts',
   too_many_streams: 'src/api/streams.test.ts',

@@ -9,6 +9,7 @@ const statuses: Partial<Record<ErrorCode, number>> = {
   forbidden: 403,
   unknown_id: 404,
   manifest_unknown: 404,
+  platform_unknown: 404,
   already_ended: 409,
   too_many_requests: 429,
   internal: 500,

@@ -3,6 +3,7 @@ import type { Config } from '../config.ts';
 import { createKeychain } from '../keychain/installation.ts';
 import { createLocalMirror, type LocalMirror } from '../mirror/local.ts';
 import { createObservatory } from '../mirror/look.ts';
+import { createPresence } from '../mirror/presence.ts';
 import { createWorker } from '../mirror/worker.ts';
 import { createTools, selectionOf } from './tools.ts';
 
@@ -26,6 +27,7 @@ export function createLocal(config: Config, runDir: string): LocalMirror & { clo
       budget: config.submitBudget,
       retry: config.retry,
       selection: selectionOf(config),
+      isComplete: createPresence(tools.registry, config.verify),
     }),
     close: () => tools.registry.close(),
   };

@@ -12,7 +12,7 @@ import { grantPurpose } from '../mirror/decision.ts';
 import { createPushCheck } from '../mirror/access.ts';
 import { createObservatory } from '../mirror/look.ts';
 import { deadlineIn, signalUntil, untilDeadline } from '../mirror/retry.ts';
-import { isWhole } from '../mirror/tree.ts';
+import { createPresence } from '../mirror/presence.ts';
 import { createWorker } from '../mirror/worker.ts';
 import { readVersion } from '../version.ts';
 import { makeFirstKey, openSealer } from './keys.ts';
@@ -170,11 +170,7 @@ export async function startService(config: Config): Promise<Service> {
       keychainOf,
       checkPush: createPushCheck(tools.registry),
       sealer,
-      isWhole: async ({ target, digest }, logins, deadline) => {
-        const signal = signalUntil(deadline);
-        const access = { credential: await logins.resolve(target, signal), signal };
-        return isWhole(tools.registry, target, digest, access);
-      },
+      isComplete: createPresence(tools.registry, config.verify),
       selection: selectionOf(config),
       overwrite: config.overwrite,
       freshness: config.freshness,

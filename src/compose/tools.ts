@@ -6,7 +6,7 @@ import type { Guard } from '../lib/guard.ts';
 import type { Launcher } from '../lib/launcher.ts';
 import { parseRetryAfter } from '../lib/retry-after.ts';
 import { createPacer, type Pacer } from '../mirror/pacing.ts';
-import type { Tools } from '../mirror/worker.ts';
+import type { Tools } from '../mirror/copier.ts';
 import { createRegistry } from '../registry/client.ts';
 import { readBudget } from '../registry/rate-limit.ts';
 import type { Registry } from '../registry/registry.ts';
@@ -69,5 +69,6 @@ export function createTools(config: Config, runDir: string, cacheDir: string, gu
     hosts: config.hosts,
     timeLimit: config.skopeo.timeLimit,
     stallLimit: config.skopeo.stallLimit,
+    verify: config.verify,
   };
 }

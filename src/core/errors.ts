@@ -53,6 +53,10 @@ export const catalogue = {
   },
 
   manifest_unknown: { retryable: false, remedy: 'Check that the image, its tag or its digest exists.' },
+  platform_unknown: {
+    retryable: false,
+    remedy: 'Ask for platforms that the image has, or for all of them.',
+  },
   blob_unknown: {
     retryable: false,
     remedy: 'The image is broken in its registry: push it there again, then mirror it again.',
@@ -116,6 +120,11 @@ export const catalogue = {
   registry_full: {
     retryable: true,
     remedy: "Free space on the registry's own disk: delete images and collect the garbage, or give it more.",
+  },
+  sparse_index_refused: {
+    retryable: false,
+    remedy:
+      'Mirror every platform, or have the registry take an index whose children are not all there (distribution v3: `validation.manifests.indexes.platforms`).',
   },
   push_refused: { retryable: false, remedy: "Read the registry's answer; check its policies and limits." },
 

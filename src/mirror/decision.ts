@@ -14,6 +14,7 @@ import type { PushCheck } from './access.ts';
 import { type Caller, poolOf } from './caller.ts';
 import type { Observatory } from './look.ts';
 import { type Plan, planRoute } from './plan.ts';
+import type { Presence } from './presence.ts';
 import { advise, placeOf } from './remedy.ts';
 import { untilDeadline } from './retry.ts';
 import { type Route, routeOf } from './target.ts';
@@ -67,8 +68,7 @@ export interface DeciderOptions {
   checkPush: PushCheck;
   /** Keeps the grants of mirrors that wait. */
   sealer: Sealer;
-  /** Whether the target, which has the digest, has all the manifests under it. */
-  isWhole: (plan: Plan, keychain: Keychain, deadline: number) => Promise<boolean>;
+  isComplete: Presence;
   /** What is wanted of an image where a submission does not say. */
   selection: Selection;
   overwrite: 'same-origin' | 'always';
@@ -163,7 +163,7 @@ export function createDecider(options: DeciderOptions): Decide {
     const plan = await planRoute(route, options.observatory.as(keychain), deadline);
     const { digest, at, target } = plan;
     const decision = { target: formatReference(target), digest, at, records: new Map() };
-    if (plan.present && (await options.isWhole(plan, keychain, deadline))) {
+    if (plan.present && (await options.isComplete(plan, selection, keychain, deadline))) {
       const record = await mirrors.onRecord(target, digest, poolOf(caller.tenant));
       return { ...decision, present: true, ...(record && { mirrorId: record.id }) };
     }

@@ -7,10 +7,12 @@ import { type Choice, select, type Selection } from '../core/selection.ts';
 import type { Keychain } from '../keychain/keychain.ts';
 import type { Looks } from './look.ts';
 import { type Plan, planRoute } from './plan.ts';
-import { deadlineIn, pauseAfter, type RetrySettings } from './retry.ts';
+import type { Presence } from './presence.ts';
+import { deadlineIn, pauseAfter, type RetrySettings, untilDeadline } from './retry.ts';
 import { routeOf } from './target.ts';
 import { createTracker } from './tracker.ts';
-import type { Listener, Worker } from './worker.ts';
+import type { Listener } from './copier.ts';
+import type { Worker } from './worker.ts';
 
 export interface LocalOptions {
   looks: Looks;
@@ -21,6 +23,7 @@ export interface LocalOptions {
   retry: RetrySettings;
   /** What is wanted of an image where a request does not say. */
   selection: Selection;
+  isComplete: Presence;
 }
 
 export interface LocalRequest {
@@ -52,6 +55,7 @@ export function createLocalMirror({
   budget,
   retry,
   selection: fallback,
+  isComplete,
 }: LocalOptions): LocalMirror {
   /** Which source each target of this run comes from. */
   const origins = new Map<string, Plan>();
@@ -76,8 +80,12 @@ export function createLocalMirror({
   return {
     async mirror({ image, repository, choice = {}, dryRun, signal, onChange, onLog }) {
       const selection = select(choice, fallback);
-      const plan = await planRoute(routeOf(image, repository), looks, deadlineIn(budget));
+      const deadline = deadlineIn(budget);
+      const plan = await planRoute(routeOf(image, repository), looks, deadline);
       refuseForeignOrigin(plan);
+      const present =
+        plan.present &&
+        (await untilDeadline(deadline, () => isComplete(plan, selection, keychain, deadline)));
       let mirror: Mirror = {
         id: `mr-${randomBytes(16).toString('hex')}`,
         tenant: '',
@@ -85,7 +93,7 @@ export function createLocalMirror({
         target: plan.target,
         digest: plan.digest,
         selection,
-        state: plan.present ? 'done' : 'queued',
+        state: present ? 'done' : 'queued',
         progress: noProgress,
         attempts: 0,
         createdAt: new Date(),
@@ -97,7 +105,7 @@ export function createLocalMirror({
         onChange(mirror);
         return mirror;
       };
-      if (plan.present || dryRun) return change({});
+      if (present || dryRun) return change({});
       const tracker = createTracker();
       const progressed = () => change({ progress: tracker.progress() });
       const listener: Listener = {
@@ -124,9 +132,9 @@ export function createLocalMirror({
           attempts: mirror.attempts + 1,
         });
         try {
-          await worker.run(mirror, keychain, listener, signal);
+          const arrival = await worker.run(mirror, keychain, listener, signal);
           tracker.finish();
-          return change({ state: 'done', progress: tracker.progress(), finishedAt: new Date() });
+          return change({ state: 'done', arrival, progress: tracker.progress(), finishedAt: new Date() });
         } catch (error) {
           const caught = asMirrorError(error);
           const failure = caught.toFailure();

@@ -1,7 +1,7 @@
 import type { LayerChange } from '../db/events.ts';
 import type { Claim, MirrorStore } from '../db/mirrors.ts';
 import { createTracker } from './tracker.ts';
-import type { Listener } from './worker.ts';
+import type { Listener } from './copier.ts';
 
 /** Milliseconds between two writes of a running copy's progress and log. */
 const writeEvery = 400;

@@ -2,7 +2,7 @@ import { everything } from '../core/selection.ts';
 import { randomBytes } from 'node:crypto';
 import { describe, expect, it, vi } from 'vitest';
 import { MirrorError, type MirrorErrorOptions } from '../core/errors.ts';
-import { type Mirror, noProgress } from '../core/mirror.ts';
+import { type Arrival, type Mirror, noProgress } from '../core/mirror.ts';
 import type { Claim, MirrorStore, Settlement } from '../db/mirrors.ts';
 import { createSealer } from '../lib/seal.ts';
 import { createRunner, type Outcome } from './runner.ts';
@@ -53,6 +53,11 @@ function runnerOf(work: Worker['run'], values: Partial<Mirror> = {}, sealedGrant
   return { runner, settled, outcomes, store, shutdown, run: () => runner.run(id, shutdown.signal) };
 }
 
+const arrival: Arrival = {
+  ...{ manifests: 1, blobs: 2, bytes: 300, foreign: [], referrers: [] },
+  level: 'blobs',
+};
+
 const failing = (code: MirrorError['code'], options: MirrorErrorOptions = {}) => {
   return () => Promise.reject(new MirrorError(code, 'x', options));
 };
@@ -65,9 +70,9 @@ const untilAborted: Worker['run'] = (_mirror, _keychain, _listener, signal) =>
 
 describe('a claim', () => {
   it('that ends well is settled as done and never comes again', async () => {
-    const { run, settled, outcomes } = runnerOf(() => Promise.resolve());
+    const { run, settled, outcomes } = runnerOf(() => Promise.resolve(arrival));
     expect(await run()).toBeUndefined();
-    expect([settled, outcomes]).toEqual([[{ to: 'done' }], [{}]]);
+    expect([settled, outcomes]).toEqual([[{ to: 'done', arrival }], [{}]]);
   });
 
   it('that fails for good is not tried again', async () => {
@@ -155,7 +160,7 @@ describe('a claim', () => {
     async (end) => {
       const { run, store, shutdown, outcomes } = runnerOf(() => {
         if (end === 'shutdown') shutdown.abort();
-        return end === 'success' ? Promise.resolve() : failing('reset')();
+        return end === 'success' ? Promise.resolve(arrival) : failing('reset')();
       });
       store.settles = false;
       expect(await run()).toBeUndefined();
@@ -164,7 +169,7 @@ describe('a claim', () => {
   );
 
   it('with a grant that can not be opened any more fails', async () => {
-    const { run, settled } = runnerOf(() => Promise.resolve(), {}, 'sealed with another key');
+    const { run, settled } = runnerOf(() => Promise.resolve(arrival), {}, 'sealed with another key');
     expect(await run()).toBeUndefined();
     expect(settled).toMatchObject([{ to: 'failed', failure: { code: 'grant_lost' } }]);
   });
@@ -173,7 +178,7 @@ describe('a claim', () => {
     let note: (line: string) => void = () => undefined;
     const { run, store } = runnerOf((_mirror, _keychain, listener) => {
       note = listener.note;
-      return Promise.resolve();
+      return Promise.resolve(arrival);
     });
     await run();
     const before = store.writes;

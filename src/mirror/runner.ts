@@ -1,6 +1,6 @@
 import { asMirrorError, MirrorError } from '../core/errors.ts';
 import type { Grant } from '../core/grant.ts';
-import type { Mirror, Wait } from '../core/mirror.ts';
+import type { Arrival, Mirror, Wait } from '../core/mirror.ts';
 import { formatReference } from '../core/reference.ts';
 import type { Claim, MirrorStore } from '../db/mirrors.ts';
 import type { Keychain } from '../keychain/keychain.ts';
@@ -84,6 +84,7 @@ export function createRunner(options: RunnerOptions): Runner {
     const report = createReport(claim, mirrors, { onLost: () => stop.abort(), onError: options.onError });
     report.note(`Copying ${formatReference(source)} to ${formatReference(target)}, ${digest}.`);
     let failure: MirrorError | undefined;
+    let arrival: Arrival | undefined;
     let grant: Grant | undefined;
     try {
       grant = grantOf(claim);
@@ -92,7 +93,7 @@ export function createRunner(options: RunnerOptions): Runner {
         const { endpoint } = grant;
         await onSide('target', () => platforms.run(endpoint, () => keychain.resolve(target, signal)));
       }
-      await worker.run(mirror, keychain, report, signal);
+      arrival = await worker.run(mirror, keychain, report, signal);
       report.note('Done: the target holds the same digest.');
     } catch (caught) {
       failure = advise(asMirrorError(caught), mirror, grant && somebodysPlace);
@@ -105,7 +106,8 @@ export function createRunner(options: RunnerOptions): Runner {
     await report.close(!failure);
     const outcome = { at: new Date(), ...(report.exitCode !== undefined && { exitCode: report.exitCode }) };
     if (!failure) {
-      if (await mirrors.settle(claim, 'done', outcome)) options.onOutcome(mirror, {});
+      if (await mirrors.settle(claim, 'done', { ...outcome, ...(arrival && { arrival }) }))
+        options.onOutcome(mirror, {});
       return undefined;
     }
     if (stop.signal.aborted) return undefined;

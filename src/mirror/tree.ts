@@ -1,107 +1,146 @@
-import type { Digest } from '../core/digest.ts';
-import { isDigest } from '../core/digest.ts';
-import { asMirrorError, MirrorError } from '../core/errors.ts';
+import { type Digest, digestOf, isDigest } from '../core/digest.ts';
+import { MirrorError } from '../core/errors.ts';
 import { formatRepository, type Repository } from '../core/reference.ts';
+import { formatPlatform, isPlatform, type Platform } from '../core/selection.ts';
 import { inParallel } from '../lib/parallel.ts';
 import type { Access, Manifest, Registry } from '../registry/registry.ts';
 
-/** Everything under one digest: its manifests, and the blobs that they name with their sizes in bytes. */
+/** Everything wanted under one digest: its manifests, and the blobs that they name with their sizes in bytes. */
 export interface Tree {
   root: Manifest;
+  /** What each index is made of comes behind it. */
   manifests: Map<Digest, Manifest>;
+  /** What is wanted of each index. */
+  children: Map<Digest, Digest[]>;
   layers: Map<Digest, number>;
   configs: Map<Digest, number>;
   /** Layers that live elsewhere by design (OCI image-spec, "Non-Distributable Layers"). */
   foreign: Digest[];
+  /** An index is inside an index. */
+  nested: boolean;
+  /** There is more under the digest than is wanted. */
+  partial: boolean;
 }
 
 /** A real index has tens of entries; more than this is an attack or a fault. */
 const entryLimit = 2000;
+/** Indexes inside each other. */
+const depthLimit = 5;
+/** A real config has a few kilobytes. */
+const configLimit = 4 * 1024 * 1024;
 const parallel = 6;
 
 interface Content {
   digest: Digest;
   size: number;
-  urls?: unknown;
+  mediaType: unknown;
+  urls: unknown;
+  platform: Platform | undefined;
+  /** The manifest that BuildKit's attestation is of (docs.docker.com, "Image attestation storage"). */
+  attests: unknown;
 }
 
 /**
- * Reads and hashes every manifest under a digest.
+ * Reads and hashes every manifest under a digest, or those of the wanted platforms with their attestations.
+ * @param platforms canonical; absent: all. An entry without a platform is wanted always.
  * @returns undefined when the digest itself is not there.
- * @throws MirrorError `manifest_unknown` when a child is missing, `unsupported_manifest` for an index in an
- * index (Skopeo refuses those) or a manifest that is neither.
+ * @throws MirrorError `manifest_unknown` when a child is missing, `platform_unknown` when there is none for a
+ * wanted platform, `unsupported_manifest` for a manifest that is neither image nor index.
  */
 export async function readTree(
   registry: Registry,
   repository: Repository,
   digest: Digest,
   access: Access,
+  platforms?: readonly string[],
 ): Promise<Tree | undefined> {
   const root = await registry.manifest({ ...repository, digest }, access);
   if (!root) return undefined;
-  const tree: Tree = { root, manifests: new Map(), layers: new Map(), configs: new Map(), foreign: [] };
-  tree.manifests.set(digest, root);
-  const children = addManifest(tree, root);
-  const wanted = [...new Set(children.map((child) => child.digest))];
-  await inParallel(wanted, parallel, async (child) => {
-    const manifest = await registry.manifest({ ...repository, digest: child }, access);
-    if (!manifest)
-      throw new MirrorError(
-        'manifest_unknown',
-        `${formatRepository(repository)}@${digest} is incomplete: it names ${child}, which is not there.`,
-      );
-    if (addManifest(tree, manifest).length > 0)
-      throw new MirrorError(
-        'unsupported_manifest',
-        `${formatRepository(repository)}@${digest} has an index inside an index, which Skopeo does not copy.`,
-      );
-    tree.manifests.set(child, manifest);
-  });
+  const name = `${formatRepository(repository)}@${digest}`;
+  const tree: Tree = {
+    ...{ root, manifests: new Map(), children: new Map(), layers: new Map(), configs: new Map() },
+    ...{ foreign: [], nested: false, partial: false },
+  };
+  const seen = new Set<string>();
+  let level = [root];
+  for (let depth = 0; level.length > 0; depth++) {
+    const wanted = new Set<Digest>();
+    for (const manifest of level) {
+      tree.manifests.set(manifest.digest, manifest);
+      const entries = addManifest(tree, manifest);
+      if (!entries) continue;
+      if (depth > 0) tree.nested = true;
+      const chosen = platforms ? choose(entries, platforms, seen) : entries;
+      if (chosen.length < entries.length) tree.partial = true;
+      tree.children.set(manifest.digest, [...new Set(chosen.map((entry) => entry.digest))]);
+      for (const entry of chosen) if (!tree.manifests.has(entry.digest)) wanted.add(entry.digest);
+    }
+    if (depth === depthLimit || tree.manifests.size + wanted.size > entryLimit)
+      throw new MirrorError('unsupported_manifest', `${name} is an index too deep or too large.`);
+    const next = new Map<Digest, Manifest>();
+    await inParallel([...wanted], parallel, async (child) => {
+      const manifest = await registry.manifest({ ...repository, digest: child }, access);
+      if (!manifest)
+        throw new MirrorError(
+          'manifest_unknown',
+          `${name} is incomplete: it names ${child}, which is not there.`,
+        );
+      next.set(child, manifest);
+    });
+    level = [...wanted].flatMap((child) => next.get(child) ?? []);
+  }
+  if (platforms) {
+    if (!tree.children.has(digest)) await noteOwnPlatform(registry, repository, root, access, seen);
+    refuseUnknown(name, platforms, seen);
+  }
   return tree;
 }
 
-/** A blob that the registry does not have as the manifests say; undefined when all are there. Foreign layers need not be. */
-export async function missingBlob(
-  registry: Registry,
-  repository: Repository,
-  { layers, configs, foreign }: Tree,
-  access: Access,
-): Promise<Digest | undefined> {
-  const blobs = new Map([...layers, ...configs]);
-  for (const layer of foreign) blobs.delete(layer);
-  let missing: Digest | undefined;
-  await inParallel([...blobs], parallel, async ([digest, size]) => {
-    if (missing === undefined && (await registry.blobSize(repository, digest, access)) !== size)
-      missing = digest;
-  });
-  return missing;
+/** The manifests of a tree so that each comes behind what it names. */
+export function fromTheLeaves({ root, manifests, children }: Tree): Manifest[] {
+  const ordered = new Map<Digest, Manifest>();
+  const visit = (digest: Digest) => {
+    if (ordered.has(digest)) return;
+    for (const child of children.get(digest) ?? []) visit(child);
+    const manifest = manifests.get(digest);
+    if (manifest) ordered.set(digest, manifest);
+  };
+  visit(root.digest);
+  return [...ordered.values()];
 }
 
 /**
- * Whether every manifest and every blob under a digest is there. What we can't read, an index inside an index, counts as whole:
- * its digest is there, and more can't be known.
- * @throws MirrorError, on the target's side, when the registry does not tell.
+ * A blob's bytes, hashed.
+ * @param limit bytes that it may have.
+ * @throws MirrorError `digest_mismatch`, `blob_unknown`, `unsupported_manifest` when it has more.
  */
-export async function isWhole(
+export async function readBlob(
   registry: Registry,
   repository: Repository,
   digest: Digest,
   access: Access,
-): Promise<boolean> {
-  try {
-    const tree = await readTree(registry, repository, digest, access);
-    return tree !== undefined && (await missingBlob(registry, repository, tree, access)) === undefined;
-  } catch (caught) {
-    const error = asMirrorError(caught);
-    if (error.code === 'unsupported_manifest') return true;
-    if (error.code === 'manifest_unknown') return false;
-    throw error.at('target');
+  limit: number,
+): Promise<Buffer> {
+  const chunks: Uint8Array[] = [];
+  let size = 0;
+  for await (const chunk of await registry.blob(repository, digest, access)) {
+    size += chunk.length;
+    if (size > limit)
+      throw new MirrorError('unsupported_manifest', `The blob ${digest} has more than ${limit} bytes.`);
+    chunks.push(chunk);
   }
+  const bytes = Buffer.concat(chunks);
+  const found = digestOf(bytes, digest);
+  if (found === digest) return bytes;
+  throw new MirrorError(
+    'digest_mismatch',
+    `${formatRepository(repository)} sent ${found} as the blob ${digest}.`,
+  );
 }
 
 /** Notes the blobs of a manifest; returns the entries of an index. */
-function addManifest(tree: Tree, manifest: Manifest): Content[] {
-  const body = parse(manifest);
+function addManifest(tree: Tree, manifest: Manifest): Content[] | undefined {
+  const body = readManifest(manifest);
   if (Array.isArray(body['manifests'])) return contents(body['manifests'], manifest);
   if (!Array.isArray(body['layers']) || typeof body['config'] !== 'object')
     throw new MirrorError(
@@ -113,10 +152,62 @@ function addManifest(tree: Tree, manifest: Manifest): Content[] {
     tree.layers.set(digest, size);
     if (Array.isArray(urls) && urls.length > 0) tree.foreign.push(digest);
   }
-  return [];
+  return undefined;
 }
 
-function parse(manifest: Manifest): Record<string, unknown> {
+/** The entries for these platforms; what there is, is added to `seen`. */
+function choose(entries: Content[], platforms: readonly string[], seen: Set<string>): Content[] {
+  const matches = new Set<Digest>();
+  for (const { digest, platform } of entries) {
+    if (!platform || isUnknown(platform)) continue;
+    seen.add(formatPlatform(platform));
+    if (platforms.some((wanted) => isPlatform(wanted, platform))) matches.add(digest);
+  }
+  return entries.filter(
+    ({ digest, platform, attests }) => !platform || matches.has(digest) || matches.has(attests as Digest),
+  );
+}
+
+/** BuildKit writes `unknown/unknown` where an entry is no image. */
+function isUnknown({ os, architecture }: Platform): boolean {
+  return os === 'unknown' || architecture === 'unknown';
+}
+
+/** An image without an index names its platform in its config (OCI image-spec, config.md). */
+async function noteOwnPlatform(
+  registry: Registry,
+  repository: Repository,
+  root: Manifest,
+  access: Access,
+  seen: Set<string>,
+): Promise<void> {
+  const { digest, mediaType } = readManifest(root)['config'] as Record<string, unknown>;
+  // What is no image, such as a chart, has no platform.
+  if (
+    !/^application\/vnd\.(?:oci\.image\.config|docker\.container\.image)\.v1\+json$/.test(String(mediaType))
+  )
+    return;
+  const bytes = await readBlob(registry, repository, digest as Digest, access, configLimit);
+  const platform = readPlatform(JSON.parse(bytes.toString('utf8')));
+  if (platform) seen.add(formatPlatform(platform));
+}
+
+function refuseUnknown(name: string, platforms: readonly string[], seen: Set<string>): void {
+  const found = [...seen].map((each) => {
+    const [os = '', architecture = '', variant] = each.split('/');
+    return { os, architecture, variant };
+  });
+  const missing = platforms.filter((wanted) => !found.some((platform) => isPlatform(wanted, platform)));
+  // Where nothing names a platform, all there is was taken.
+  if (missing.length === 0 || seen.size === 0) return;
+  throw new MirrorError(
+    'platform_unknown',
+    `${name} has no ${missing.join(', ')}; it has ${[...seen].sort().slice(0, 30).join(', ')}.`,
+  );
+}
+
+/** @throws MirrorError `unsupported_manifest` unless it is a JSON object. */
+export function readManifest(manifest: Manifest): Record<string, unknown> {
   try {
     const body: unknown = JSON.parse(Buffer.from(manifest.bytes).toString('utf8'));
     if (typeof body === 'object' && body !== null) return body as Record<string, unknown>;
@@ -130,12 +221,19 @@ function contents(list: readonly unknown[], manifest: Manifest): Content[] {
   if (list.length > entryLimit)
     throw new MirrorError('unsupported_manifest', `${manifest.digest} has more than ${entryLimit} entries.`);
   return list.map((entry) => {
-    const { digest, size, urls } = (entry ?? {}) as Record<string, unknown>;
+    const { digest, size, urls, mediaType, platform, annotations } = (entry ?? {}) as Record<string, unknown>;
     if (typeof digest !== 'string' || !isDigest(digest) || typeof size !== 'number' || size < 0)
       throw new MirrorError(
         'unsupported_manifest',
         `${manifest.digest} has an entry without a valid digest and size.`,
       );
-    return { digest, size, urls };
+    const attests = (annotations as Record<string, unknown> | undefined)?.['vnd.docker.reference.digest'];
+    return { digest, size, urls, mediaType, platform: readPlatform(platform), attests };
   });
+}
+
+function readPlatform(value: unknown): Platform | undefined {
+  const { os, architecture, variant } = (value ?? {}) as Record<string, unknown>;
+  if (typeof os !== 'string' || typeof architecture !== 'string') return undefined;
+  return { os, architecture, ...(typeof variant === 'string' && { variant }) };
 }

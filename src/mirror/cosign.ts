@@ -1,0 +1,111 @@
+import { Readable } from 'node:stream';
+import { type Digest, digestOf } from '../core/digest.ts';
+import type { Manifest } from '../registry/registry.ts';
+import { readBlob, readManifest } from './tree.ts';
+import { onSide } from './side.ts';
+import { fallbackTag, type Found } from './referrers.ts';
+import type { Place } from './place.ts';
+
+/**
+ * What cosign keeps under tags that are made of a digest (sigstore/cosign, specs/SIGNATURE_SPEC.md), with the artifact
+ * type that it gives the same things where they have a subject.
+ */
+const kinds = ['sig', 'att', 'sbom'] as const;
+const typeOf = (kind: string) => `application/vnd.dev.cosign.artifact.${kind}.v1+json`;
+
+/** Bytes that the config of signatures may have: one line for each. */
+const configLimit = 4 * 1024 * 1024;
+
+/** What cosign has attached to a manifest by tags. */
+export async function cosignTags(
+  { registry, repository, access, side }: Place,
+  subject: Digest,
+): Promise<(Found & { tag: string })[]> {
+  const found = await Promise.all(
+    kinds.map(async (kind) => {
+      const tag = `${fallbackTag(subject)}.${kind}`;
+      const held = await onSide(side, () => registry.resolve({ ...repository, tag }, access));
+      return (
+        held && {
+          ...{ digest: held.digest, mediaType: held.mediaType },
+          subject,
+          tag,
+          artifactType: typeOf(kind),
+        }
+      );
+    }),
+  );
+  return found.filter((each) => each !== undefined);
+}
+
+/** Signatures and attestations are added to what is there; an SBOM is replaced. */
+function grows(tag: string): boolean {
+  return !tag.endsWith('.sbom');
+}
+
+/** Whether a target's tag has all that the source's has. */
+export async function holdsAll(
+  source: Place,
+  target: Place,
+  { tag, digest }: Found & { tag: string },
+): Promise<boolean> {
+  const held = await onSide(target.side, () =>
+    target.registry.resolve({ ...target.repository, tag }, target.access),
+  );
+  if (held?.digest === digest) return true;
+  if (!held || !grows(tag)) return false;
+  const [own, theirs] = await Promise.all([manifestAt(source, digest), manifestAt(target, held.digest)]);
+  return own !== undefined && theirs !== undefined && added(theirs, own).length === 0;
+}
+
+function manifestAt(
+  { registry, repository, access, side }: Place,
+  digest: Digest,
+): Promise<Manifest | undefined> {
+  return onSide(side, () => registry.manifest({ ...repository, digest }, access));
+}
+
+interface Body extends Record<string, unknown> {
+  config: { digest: Digest; size: number; mediaType: string };
+  layers: Record<string, unknown>[];
+}
+
+/** The signatures that one has beside those of the other: one payload may be signed by several keys. */
+function added(held: Manifest, wanted: Manifest): Record<string, unknown>[] {
+  const nameOf = ({ digest, annotations }: Record<string, unknown>) =>
+    JSON.stringify([digest, Object.entries(annotations ?? {}).sort()]);
+  const known = new Set((readManifest(held) as Body).layers.map(nameOf));
+  return (readManifest(wanted) as Body).layers.filter((layer) => !known.has(nameOf(layer)));
+}
+
+/**
+ * What a target's tag is to hold when `wanted`, whose blobs are there, comes to it: signatures that were made at the
+ * target stay. undefined: it holds all.
+ */
+export async function joined(
+  { registry, repository, access, side }: Place,
+  tag: string,
+  held: Manifest | undefined,
+  wanted: Manifest,
+): Promise<Manifest | undefined> {
+  if (held?.digest === wanted.digest) return undefined;
+  if (!held || !grows(tag)) return wanted;
+  const more = added(held, wanted);
+  if (more.length === 0) return undefined;
+  if (added(wanted, held).length === 0) return wanted;
+  return onSide(side, async () => {
+    const body = readManifest(held) as Body;
+    // An image's config names its layers' contents in their order (OCI image-spec, config.md); these are not compressed.
+    const config = JSON.parse(
+      (await readBlob(registry, repository, body.config.digest, access, configLimit)).toString('utf8'),
+    ) as { rootfs?: { diff_ids?: unknown[] } };
+    const ids = [...(config.rootfs?.diff_ids ?? []), ...more.map(({ digest }) => digest)];
+    const bytes = Buffer.from(JSON.stringify({ ...config, rootfs: { type: 'layers', diff_ids: ids } }));
+    const blob = { digest: digestOf(bytes), size: bytes.length };
+    await registry.putBlob(repository, blob, () => Promise.resolve(Readable.from([bytes])), access);
+    const manifest = Buffer.from(
+      JSON.stringify({ ...body, config: { ...body.config, ...blob }, layers: [...body.layers, ...more] }),
+    );
+    return { ...held, digest: digestOf(manifest), size: manifest.length, bytes: manifest };
+  });
+}

@@ -1,0 +1,175 @@
+import type { Digest } from '../core/digest.ts';
+import { MirrorError } from '../core/errors.ts';
+import type { Referrer } from '../core/mirror.ts';
+import { formatReference } from '../core/reference.ts';
+import type { Referrers } from '../core/selection.ts';
+import { inParallel } from '../lib/parallel.ts';
+import { readDescriptors } from '../registry/listing.ts';
+import type { Descriptor, Manifest } from '../registry/registry.ts';
+import { cosignTags, holdsAll } from './cosign.ts';
+import type { Place } from './place.ts';
+import { onSide } from './side.ts';
+import { readManifest, readTree } from './tree.ts';
+
+/** A referrer with what its place says of it. */
+export interface Found extends Referrer {
+  mediaType: string;
+}
+
+/** Things that may refer to one image, and referrers of referrers: more is an attack or a fault. */
+const countLimit = 1000;
+const depthLimit = 8;
+const parallel = 8;
+
+/**
+ * The tag under which an index of a manifest's referrers is kept where the registry keeps no list (OCI
+ * distribution-spec 1.1, "Referrers Tag Schema").
+ */
+export function fallbackTag(digest: Digest): string {
+  const [algorithm = '', hex = ''] = digest.split(':');
+  return `${algorithm.slice(0, 32)}-${hex.slice(0, 64)}`;
+}
+
+/** What refers to one manifest, by the registry's own list, else by the index under the fallback tag. */
+export async function referrersOf(
+  { registry, repository, access, side }: Place,
+  subject: Digest,
+): Promise<{ entries: Descriptor[]; listed: boolean }> {
+  return onSide(side, async () => {
+    const listed = await registry.referrers(repository, subject, access);
+    if (listed) return { entries: listed, listed: true };
+    const tagged = { ...repository, tag: fallbackTag(subject) };
+    const index = await registry.manifest(tagged, access);
+    if (!index) return { entries: [], listed: false };
+    const doing = { host: repository.registry, what: `reading ${formatReference(tagged)}` };
+    return { entries: readDescriptors(index.bytes, doing), listed: false };
+  });
+}
+
+/**
+ * Everything that refers to these manifests, and to what does: by the registry's list or the fallback tag, and by
+ * cosign's tags.
+ * @throws MirrorError `unsupported_manifest` when it is without measure.
+ */
+export async function listReferrers(
+  place: Place,
+  subjects: Iterable<Digest>,
+  wanted: Referrers,
+): Promise<Found[]> {
+  if (wanted === 'none') return [];
+  const found: Found[] = [];
+  const visited = new Set<Digest>();
+  let level = [...subjects];
+  for (let depth = 0; level.length > 0; depth++) {
+    const asked = [...new Set(level)].filter((subject) => !visited.has(subject));
+    for (const subject of asked) visited.add(subject);
+    const answers: Found[][] = [];
+    await inParallel(asked, parallel, async (subject, n) => {
+      const [listed, tagged] = await Promise.all([
+        untagged(place, subject, wanted),
+        cosignTags(place, subject),
+      ]);
+      answers[n] = [...listed, ...tagged.filter(({ artifactType }) => isWanted(artifactType, wanted))];
+    });
+    const news = answers.flat();
+    found.push(...news);
+    if (found.length > countLimit || depth === depthLimit)
+      throw new MirrorError(
+        'unsupported_manifest',
+        `More refers to this image than can be right: over ${countLimit}, or ${depthLimit} deep.`,
+        {
+          side: place.side,
+          remedy: 'Name the artifact types that are wanted in `referrers`, or set it to none.',
+        },
+      );
+    level = (await Promise.all(news.map((each) => manifestsOf(place, each)))).flat();
+  }
+  return found;
+}
+
+async function untagged(place: Place, subject: Digest, wanted: Referrers): Promise<Found[]> {
+  const { entries } = await referrersOf(place, subject);
+  const found: Found[] = [];
+  for (const { digest, mediaType, artifactType } of entries) {
+    // Old lists leave the type out; its manifest tells.
+    const manifest = artifactType === undefined && typeof wanted !== 'string' && (await read(place, digest));
+    const type = artifactType ?? ((manifest && descriptorOf(manifest).artifactType) || '');
+    if (isWanted(type, wanted)) found.push({ digest, subject, mediaType, artifactType: type });
+  }
+  return found;
+}
+
+function isWanted(artifactType: string, wanted: Referrers): boolean {
+  return typeof wanted === 'string' ? wanted === 'all' : wanted.includes(artifactType);
+}
+
+/** A referrer's own manifests, to which others may refer: itself, and what an index is made of. */
+async function manifestsOf(
+  { registry, repository, access, side }: Place,
+  { digest, mediaType }: Found,
+): Promise<Digest[]> {
+  if (!/\.index\.|\.list\./.test(mediaType)) return [digest];
+  const tree = await onSide(side, () => readTree(registry, repository, digest, access));
+  return [...(tree?.manifests.keys() ?? [digest])];
+}
+
+/** What a list says of a referrer, made of its manifest (OCI image-spec, "artifactType"; distribution-spec, "Pushing Manifests with Subject"). */
+export function descriptorOf(manifest: Manifest): Descriptor {
+  const { digest, mediaType, size } = manifest;
+  const body = readManifest(manifest);
+  const config = body['config'] as { mediaType?: unknown } | undefined;
+  const type = body['artifactType'] || config?.mediaType;
+  return {
+    ...{ mediaType, digest, size },
+    ...(typeof type === 'string' && { artifactType: type }),
+    ...(typeof body['annotations'] === 'object' && {
+      annotations: body['annotations'] as Record<string, string>,
+    }),
+  };
+}
+
+function subjectOf(manifest: Manifest): unknown {
+  return (readManifest(manifest)['subject'] as { digest?: unknown } | undefined)?.digest;
+}
+
+function read({ registry, repository, access, side }: Place, digest: Digest): Promise<Manifest | undefined> {
+  return onSide(side, () => registry.manifest({ ...repository, digest }, access));
+}
+
+/**
+ * Those that the target does not have, or does not list. What the source lists and does not have, or what says itself
+ * that it refers to something else, can't come and is left out.
+ * @param leftOut hears of those.
+ */
+export async function missingReferrers(
+  source: Place,
+  target: Place,
+  found: readonly Found[],
+  leftOut: (referrer: Found, why: string) => void = () => undefined,
+): Promise<Found[]> {
+  const subjects = [...new Set(found.flatMap(({ subject, tag }) => (tag === undefined ? [subject] : [])))];
+  const at = new Map<Digest, { digests: Set<Digest>; listed: boolean }>();
+  await inParallel(subjects, parallel, async (subject) => {
+    const { entries, listed } = await referrersOf(target, subject);
+    at.set(subject, { digests: new Set(entries.map(({ digest }) => digest)), listed });
+  });
+  const has = ({ registry, repository, access, side }: Place, digest: Digest) =>
+    onSide(side, async () => (await registry.resolve({ ...repository, digest }, access)) !== undefined);
+  const missing: Found[] = [];
+  await inParallel(found, parallel, async (referrer) => {
+    const { digest, subject, tag } = referrer;
+    if (tag !== undefined) {
+      if (!(await holdsAll(source, target, { ...referrer, tag }))) missing.push(referrer);
+      return;
+    }
+    const there = at.get(subject);
+    // What an index under a tag names may have been deleted since.
+    if (there?.digests.has(digest) && (there.listed || (await has(target, digest)))) return;
+    const own = await read(source, digest);
+    if (!own) return leftOut(referrer, 'it is listed, but not there');
+    if (subjectOf(own) !== subject)
+      return leftOut(referrer, 'it says itself that it refers to something else');
+    missing.push(referrer);
+  });
+  return missing;
+}
