@@ -11,6 +11,7 @@ import { mirrorCommand } from './commands/mirror.ts';
 import { retryCommand } from './commands/retry.ts';
 import { serveCommand } from './commands/serve.ts';
 import { statusCommand } from './commands/status.ts';
+import { verifyCommand } from './commands/verify.ts';
 import { type Context, exitStatus, type ExitStatus } from './context.ts';
 import { formatFailure, paint } from './format.ts';
 
@@ -22,6 +23,7 @@ const commands = [
   logsCommand,
   cancelCommand,
   retryCommand,
+  verifyCommand,
   doctorCommand,
   keysCommand,
   serveCommand,

@@ -1,11 +1,17 @@
 import { join } from 'node:path';
 import type { Config } from '../config.ts';
 import { createKeychain } from '../keychain/installation.ts';
+import type { VerifyLevel } from '../core/mirror.ts';
+import { type Choice, select } from '../core/selection.ts';
+import { allowAll } from '../lib/address.ts';
+import { inspect, type Inspection } from '../mirror/inspection.ts';
 import { createLocalMirror, type LocalMirror } from '../mirror/local.ts';
 import { createObservatory } from '../mirror/look.ts';
 import { createPresence } from '../mirror/presence.ts';
+import { createPacer } from '../mirror/pacing.ts';
+import { routeOf } from '../mirror/target.ts';
 import { createWorker } from '../mirror/worker.ts';
-import { createTools, selectionOf } from './tools.ts';
+import { createRegistryClient, createTools, selectionOf } from './tools.ts';
 
 /** Mirrors in this process, without service and database. `runDir` is a folder of this run's own. */
 export function createLocal(config: Config, runDir: string): LocalMirror & { close(): Promise<void> } {
@@ -30,5 +36,31 @@ export function createLocal(config: Config, runDir: string): LocalMirror & { clo
       isComplete: createPresence(tools.registry, config.verify),
     }),
     close: () => tools.registry.close(),
+  };
+}
+
+export interface InspectionRequest {
+  image: string;
+  /** The target: host, or host and path. */
+  repository: string;
+  choice: Choice;
+  /** Absent: as configured. */
+  level?: VerifyLevel | undefined;
+}
+
+/** Looks at targets with this machine's logins. Throws MirrorError. */
+export function createInspector(config: Config): {
+  inspect(request: InspectionRequest, signal: AbortSignal): Promise<Inspection>;
+  close(): Promise<void>;
+} {
+  const pacer = createPacer(config.pacing);
+  const registry = createRegistryClient(config, allowAll, pacer);
+  const keychain = createKeychain(config);
+  return {
+    inspect: ({ image, repository, choice, level = config.verify }, signal) => {
+      const selection = select(choice, selectionOf(config));
+      return inspect(routeOf(image, repository), selection, level, { registry, pacer, keychain }, signal);
+    },
+    close: () => registry.close(),
   };
 }

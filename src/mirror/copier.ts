@@ -1,14 +1,14 @@
 import type { Digest } from '../core/digest.ts';
 import { asMirrorError, type ErrorCode, MirrorError, type Side } from '../core/errors.ts';
 import type { Mirror, Phase, VerifyLevel } from '../core/mirror.ts';
-import { formatRepository, isLoopback } from '../core/reference.ts';
+import { isLoopback } from '../core/reference.ts';
 import type { CopyEvent, Endpoint, Executor } from '../executor/executor.ts';
 import type { Access, Registry } from '../registry/registry.ts';
 import type { Pacer } from './pacing.ts';
 import type { Entry } from './place.ts';
 import { type Found, listReferrers } from './referrers.ts';
 import { onSide } from './side.ts';
-import { fromTheLeaves, readTree, type Tree } from './tree.ts';
+import { fromTheLeaves, gone, readTree, type Tree } from './tree.ts';
 
 /** What a copy is made with. */
 export interface Tools {
@@ -237,10 +237,4 @@ export function createCopier(tools: Tools): Copier {
   }
 
   return { copy };
-}
-
-function gone(source: Entry['repository'], digest: Digest): MirrorError {
-  return new MirrorError('manifest_unknown', `${formatRepository(source)}@${digest} is not there any more.`, {
-    side: 'source',
-  });
 }

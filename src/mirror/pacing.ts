@@ -25,8 +25,17 @@ export interface Lane {
 /** Keeps everybody away from a registry that said when to come back, whoever was told so. */
 export interface Pacer {
   lane(registry: string, credential: Credential | undefined): Lane;
+  /** What a registry has told of how much may still be asked with this login; undefined: nothing. */
+  known(registry: string, credential: Credential | undefined): Known | undefined;
   /** Hears of every answer of a registry. */
   observe(registry: string, credential: Credential | undefined, seen: Seen): void;
+}
+
+export interface Known {
+  remaining?: number;
+  limit?: number;
+  /** It lets nobody in before that. */
+  resumesAt?: Date;
 }
 
 export interface Seen {
@@ -104,6 +113,17 @@ export function createPacer({ firstPause, longestPause }: PacingSettings): Pacer
         state.spent = false;
         state.until = 0;
       }
+    },
+    known(registry, credential) {
+      const state = find(registry, credential);
+      const { remaining, limit } = state;
+      const seconds = left(state);
+      if (remaining === undefined && limit === undefined && seconds === 0) return undefined;
+      return {
+        ...(remaining !== undefined && { remaining }),
+        ...(limit !== undefined && { limit }),
+        ...(seconds > 0 && { resumesAt: new Date(Date.now() + seconds * 1000) }),
+      };
     },
     lane(registry, credential) {
       const state = find(registry, credential);

@@ -10,7 +10,7 @@ import type { Place } from './place.ts';
 import { signalUntil } from './retry.ts';
 import { onSide } from './side.ts';
 import { readTree } from './tree.ts';
-import { missingBlob } from './verify.ts';
+import { holdsBlobs } from './verify.ts';
 
 /** Whether a target that has the digest has all that is wanted of it. @throws MirrorError with its side. */
 export type Presence = (
@@ -39,7 +39,7 @@ export function createPresence(registry: Registry, level: VerifyLevel): Presence
       const tree = await readTree(registry, target, digest, to.access, platforms);
       if (!tree) return false;
       const checked = level === 'manifests' ? level : 'blobs';
-      if ((await missingBlob(registry, target, tree, to.access, checked)) !== undefined) return false;
+      if (!(await holdsBlobs(registry, target, tree, to.access, checked))) return false;
       subjects = [...tree.manifests.keys()];
     } catch (caught) {
       const error = asMirrorError(caught);

@@ -96,6 +96,13 @@ export async function readTree(
   return tree;
 }
 
+/** What was at the source when it was decided, and is not now. */
+export function gone(source: Repository, digest: Digest): MirrorError {
+  return new MirrorError('manifest_unknown', `${formatRepository(source)}@${digest} is not there any more.`, {
+    side: 'source',
+  });
+}
+
 /** The manifests of a tree so that each comes behind what it names. */
 export function fromTheLeaves({ root, manifests, children }: Tree): Manifest[] {
   const ordered = new Map<Digest, Manifest>();

@@ -16,40 +16,57 @@ export function blobsOf({ layers, configs, foreign }: Tree): Map<Digest, number>
   return blobs;
 }
 
-/**
- * Looks at the blobs of a tree as the level says; the manifests have been read and hashed.
- * @returns one that the registry does not have in its size; undefined when all are there.
- * @throws MirrorError `digest_mismatch` for one whose bytes are others (`full`).
- */
-export async function missingBlob(
+/** What is wrong with a blob: it is not there, has another size, or other bytes. */
+export interface Fault {
+  digest: Digest;
+  fault: 'missing' | 'size' | 'bytes';
+}
+
+/** Looks at the blobs of a tree as the level says; its manifests have been read and hashed. */
+export async function findFaults(
   registry: Registry,
   repository: Repository,
   tree: Tree,
   access: Access,
   level: VerifyLevel,
-): Promise<Digest | undefined> {
-  if (level === 'manifests') return undefined;
-  let missing: Digest | undefined;
+): Promise<Fault[]> {
+  if (level === 'manifests') return [];
+  const faults: Fault[] = [];
   await inParallel([...blobsOf(tree)], parallel, async ([digest, size]) => {
-    if (missing !== undefined) return;
-    if ((await registry.blobSize(repository, digest, access)) !== size) missing = digest;
-    else if (level === 'full') await hashBlob(registry, repository, digest, access);
+    const found = await registry.blobSize(repository, digest, access);
+    if (found !== size) faults.push({ digest, fault: found === undefined ? 'missing' : 'size' });
+    else if (
+      level === 'full' &&
+      !(await isWhatItSays(await registry.blob(repository, digest, access), digest))
+    )
+      faults.push({ digest, fault: 'bytes' });
   });
-  return missing;
+  return faults;
 }
 
-async function hashBlob(
+async function isWhatItSays(bytes: AsyncIterable<Uint8Array>, digest: Digest): Promise<boolean> {
+  const hash = createHash(algorithmOf(digest));
+  for await (const chunk of bytes) hash.update(chunk);
+  return digest.endsWith(`:${hash.digest('hex')}`);
+}
+
+/**
+ * Whether all blobs of a tree are there, as far as the level looks.
+ * @throws MirrorError `digest_mismatch` for one whose bytes are others: copying it again would not mend that.
+ */
+export async function holdsBlobs(
   registry: Registry,
   repository: Repository,
-  digest: Digest,
+  tree: Tree,
   access: Access,
-): Promise<void> {
-  const hash = createHash(algorithmOf(digest));
-  for await (const chunk of await registry.blob(repository, digest, access)) hash.update(chunk);
-  if (digest.endsWith(`:${hash.digest('hex')}`)) return;
+  level: VerifyLevel,
+): Promise<boolean> {
+  const faults = await findFaults(registry, repository, tree, access, level);
+  const wrong = faults.find(({ fault }) => fault === 'bytes');
+  if (!wrong) return faults.length === 0;
   throw new MirrorError(
     'digest_mismatch',
-    `${formatRepository(repository)} has other bytes under the name of the blob ${digest}.`,
+    `${formatRepository(repository)} has other bytes under the name of the blob ${wrong.digest}.`,
     {
       // A registry does not take bytes for a blob that it thinks it has.
       retryable: false,

@@ -12,7 +12,7 @@ import { type Entry, enter } from './place.ts';
 import { type Found, listReferrers, missingReferrers } from './referrers.ts';
 import { onSide } from './side.ts';
 import { readTree, type Tree } from './tree.ts';
-import { blobsOf, missingBlob } from './verify.ts';
+import { blobsOf, holdsBlobs } from './verify.ts';
 
 /** Seconds that reading the target before and after the copy, and the tag, may take. */
 const checkLimit = 300;
@@ -40,9 +40,7 @@ export function createWorker(tools: Tools, superseded: (mirror: Mirror) => Promi
   async function held({ target, digest, selection }: Mirror, { access }: Entry): Promise<Tree | undefined> {
     try {
       const tree = await readTree(registry, target, digest, access, selection.platforms);
-      return tree && (await missingBlob(registry, target, tree, access, level)) === undefined
-        ? tree
-        : undefined;
+      return tree && (await holdsBlobs(registry, target, tree, access, level)) ? tree : undefined;
     } catch (error) {
       if (error instanceof MirrorError && error.code === 'manifest_unknown') return undefined;
       throw error;
@@ -67,12 +65,13 @@ export function createWorker(tools: Tools, superseded: (mirror: Mirror) => Promi
     listener.note(`Bringing ${missing.length} of ${found.length} that refer to the image.`);
     await bringReferrers(from, to, missing, tags);
     await inParallel(missing, 4, async ({ digest, tag }) => {
+      // What is under cosign's tags may have been joined with what was there.
       if (tag !== undefined) return;
-      const brought = await onSide('target', () => readTree(registry, to.repository, digest, to.access));
-      const lost =
-        brought &&
-        (await onSide('target', () => missingBlob(registry, to.repository, brought, to.access, level)));
-      if (!brought || lost !== undefined) throw incomplete(mirror.target, digest);
+      const whole = await onSide('target', async () => {
+        const brought = await readTree(registry, to.repository, digest, to.access);
+        return brought && holdsBlobs(registry, to.repository, brought, to.access, level);
+      });
+      if (!whole) throw incomplete(mirror.target, digest);
     });
     const [lost] = await missingReferrers(from, to, missing);
     if (lost) throw incomplete(mirror.target, lost.digest);

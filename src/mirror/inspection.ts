@@ -1,0 +1,105 @@
+import type { Digest } from '../core/digest.ts';
+import { asMirrorError, MirrorError } from '../core/errors.ts';
+import type { Arrival, VerifyLevel } from '../core/mirror.ts';
+import { formatReference, type Reference } from '../core/reference.ts';
+import type { Selection } from '../core/selection.ts';
+import type { Keychain } from '../keychain/keychain.ts';
+import type { Manifest, Registry } from '../registry/registry.ts';
+import type { Pacer } from './pacing.ts';
+import { enter } from './place.ts';
+import { listReferrers, missingReferrers } from './referrers.ts';
+import { onSide } from './side.ts';
+import type { Route } from './target.ts';
+import { readTree, type Tree } from './tree.ts';
+import { blobsOf, findFaults } from './verify.ts';
+
+/** What a target was found to hold. */
+export interface Inspection {
+  target: Reference;
+  /** What it should hold. */
+  digest: Digest;
+  root: Manifest;
+  /** `referrers`: all that the source has. */
+  arrival: Arrival;
+  /** What is wrong, in sentences; none: it is as it should be. */
+  faults: string[];
+}
+
+export interface InspectorOptions {
+  registry: Registry;
+  pacer: Pacer;
+  keychain: Keychain;
+}
+
+/**
+ * Looks at a target at any time, and changes nothing. The source is asked what the image is where it is not named by
+ * its digest, and for what refers to it.
+ * @throws MirrorError when a registry can't be read, or the target has no such image.
+ */
+export async function inspect(
+  { source, target }: Route,
+  selection: Selection,
+  level: VerifyLevel,
+  options: InspectorOptions,
+  signal: AbortSignal,
+): Promise<Inspection> {
+  const { registry, keychain } = options;
+  const to = await enter(options, keychain, target, 'target', signal);
+  const from = await enter(options, keychain, source, 'source', signal);
+  const digest =
+    source.digest ?? (await onSide('source', () => registry.resolve(source, from.access)))?.digest;
+  if (!digest) throw missing(source, 'source');
+  const faults: string[] = [];
+  const tree = await onSide('target', () => read(options, { ...target, digest }, selection, to.access));
+  if (!tree) throw missing({ registry: target.registry, path: target.path, digest }, 'target');
+  const { tag } = target;
+  // With a digest in the reference the tag is an ornament.
+  if (tag && !source.digest) {
+    const tagged = { ...to.repository, tag };
+    const held = (await onSide('target', () => registry.resolve(tagged, to.access)))?.digest;
+    if (held !== digest)
+      faults.push(`The tag ${tag} is ${held ?? 'not there'}; at the source it is ${digest}.`);
+  }
+  const wrong = { missing: 'is not there', size: 'has another size', bytes: 'has other bytes' };
+  for (const { digest: blob, fault } of await onSide('target', () =>
+    findFaults(registry, to.repository, tree, to.access, level),
+  ))
+    faults.push(`The blob ${blob} ${wrong[fault]}.`);
+  const found = await listReferrers(from, tree.manifests.keys(), selection.referrers);
+  for (const { digest: referrer, subject, tag: under } of await missingReferrers(from, to, found))
+    faults.push(`${under ?? referrer}, which refers to ${subject}, is not there, or not listed.`);
+  const blobs = blobsOf(tree);
+  const bytes = [...blobs.values()].reduce((sum, size) => sum + size, 0);
+  return {
+    ...{ target, digest, root: tree.root, faults },
+    arrival: {
+      ...{ manifests: tree.manifests.size, blobs: blobs.size, bytes, foreign: tree.foreign, level },
+      referrers: found,
+    },
+  };
+}
+
+async function read(
+  { registry }: InspectorOptions,
+  { registry: host, path, digest }: Reference & { digest: Digest },
+  { platforms }: Selection,
+  access: Parameters<typeof readTree>[3],
+): Promise<Tree | undefined> {
+  try {
+    return await readTree(registry, { registry: host, path }, digest, access, platforms);
+  } catch (caught) {
+    const error = asMirrorError(caught);
+    // Nothing passes by itself here: it is what a look finds.
+    throw error.code === 'digest_mismatch' ? error.with({ retryable: false }) : error;
+  }
+}
+
+function missing(reference: Reference, side: 'source' | 'target'): MirrorError {
+  return new MirrorError(
+    'manifest_unknown',
+    `${formatReference(reference)} does not exist at its registry.`,
+    {
+      side,
+    },
+  );
+}
