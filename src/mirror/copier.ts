@@ -38,6 +38,9 @@ const loginRefused = new Set<ErrorCode>([
 /** Failures of a push that may have another reason than their status tells. */
 const asksAgain = new Set<ErrorCode>(['registry_unavailable', 'rate_limited']);
 
+/** What Skopeo says of an index that has an index in it. */
+const refusesTree = new Set<ErrorCode>(['unsupported_manifest', 'copy_failed']);
+
 /** Hears how a copy goes. */
 export interface Listener {
   phase(phase: Phase): void;
@@ -142,8 +145,11 @@ export function createCopier(tools: Tools): Copier {
     try {
       await transfer(mirror, digest, from, to, listener, AbortSignal.any([to.access.signal, stop.signal]));
     } catch (error) {
-      const known = stop.signal.aborted && !to.access.signal.aborted && (await counted);
-      if (!known) throw error;
+      if (to.access.signal.aborted) throw error;
+      // Skopeo may have met what it can't copy before we have.
+      const asks = stop.signal.aborted || refusesTree.has(asMirrorError(error).code);
+      const known = asks && (await counted);
+      if (!known || (known instanceof MirrorError ? !stop.signal.aborted : !known.nested)) throw error;
       if (known instanceof MirrorError) throw known;
       await copyParts(mirror, known, from, to, listener);
     }

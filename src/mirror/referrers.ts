@@ -39,7 +39,9 @@ export async function referrersOf(
     const listed = await registry.referrers(repository, subject, access);
     if (listed) return { entries: listed, listed: true };
     const tagged = { ...repository, tag: fallbackTag(subject) };
-    const index = await registry.manifest(tagged, access);
+    // Mostly there is none, and a GET of a manifest may cost a pull.
+    const held = await registry.resolve(tagged, access);
+    const index = held && (await registry.manifest(tagged, access));
     if (!index) return { entries: [], listed: false };
     const doing = { host: repository.registry, what: `reading ${formatReference(tagged)}` };
     return { entries: readDescriptors(index.bytes, doing), listed: false };
