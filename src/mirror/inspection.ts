@@ -6,8 +6,8 @@ import type { Selection } from '../core/selection.ts';
 import type { Keychain } from '../keychain/keychain.ts';
 import type { Manifest, Registry } from '../registry/registry.ts';
 import type { Pacer } from './pacing.ts';
-import { enter } from './place.ts';
-import { listReferrers, missingReferrers } from './referrers.ts';
+import { enter, type Place } from './place.ts';
+import { type Found, listReferrers, missingReferrers } from './referrers.ts';
 import { onSide } from './side.ts';
 import type { Route } from './target.ts';
 import { readTree, type Tree } from './tree.ts';
@@ -66,8 +66,8 @@ export async function inspect(
   ))
     faults.push(`The blob ${blob} ${wrong[fault]}.`);
   const found = await listReferrers(from, tree.manifests.keys(), selection.referrers);
-  for (const { digest: referrer, subject, tag: under } of await missingReferrers(from, to, found))
-    faults.push(`${under ?? referrer}, which refers to ${subject}, is not there, or not listed.`);
+  for (const { digest: referrer, subject, tag: under } of await lacking(from, to, found, level, faults))
+    faults.push(`${under ?? referrer}, which refers to ${subject}, is not there as a whole, or not listed.`);
   const blobs = blobsOf(tree);
   const bytes = [...blobs.values()].reduce((sum, size) => sum + size, 0);
   return {
@@ -77,6 +77,24 @@ export async function inspect(
       referrers: found,
     },
   };
+}
+
+/** One whose bytes are others is a fault too, which is told by itself. */
+async function lacking(
+  from: Place,
+  to: Place,
+  found: readonly Found[],
+  level: VerifyLevel,
+  faults: string[],
+): Promise<Found[]> {
+  try {
+    return await missingReferrers(from, to, found, level);
+  } catch (caught) {
+    const error = asMirrorError(caught);
+    if (error.code !== 'digest_mismatch') throw error;
+    faults.push(error.message);
+    return [];
+  }
 }
 
 async function read(

@@ -105,11 +105,6 @@ const faults: [string, Record<Level, string>, (image: Pushed) => void][] = [
     (one) => instead('HEAD', `blobs/${layerOf(one).digest}`, 404),
   ],
   [
-    'has cut a blob',
-    { manifests: 'done', blobs: 'registry_unavailable at target', full: 'registry_unavailable at target' },
-    (one) => instead('HEAD', `blobs/${layerOf(one).digest}`, 200, { 'content-length': '12' }),
-  ],
-  [
     'serves a blob with other bytes of the same size',
     { manifests: 'done', blobs: 'done', full: 'digest_mismatch at target' },
     (one) => {
@@ -117,6 +112,13 @@ const faults: [string, Record<Level, string>, (image: Pushed) => void][] = [
       instead('GET', `blobs/${digest}`, 200, {}, 'x'.repeat(bytes.length));
     },
   ],
+];
+
+/** Skopeo sees this by itself: it would not push what is there in another size. */
+const cut: (typeof faults)[number] = [
+  'has cut a blob',
+  { manifests: 'done', blobs: 'size', full: 'size' },
+  (one) => instead('HEAD', `blobs/${layerOf(one).digest}`, 200, { 'content-length': '12' }),
 ];
 
 describe.each(faults)('a target that %s', (_, expected, fail) => {
@@ -158,7 +160,7 @@ describe('dray verify', () => {
     }
   });
 
-  it.each(faults)('finds that a target %s, as deep as it looks', async (_, expected, fail) => {
+  it.each([...faults, cut])('finds that a target %s, as deep as it looks', async (_, expected, fail) => {
     const { path, image: one } = await image();
     expect(await outcome(path, 'full')).toBe('done');
     fail(one);
