@@ -9,6 +9,7 @@ export const provokedIn: Partial<Record<ErrorCode, string>> = {
   not_a_mirror_request: 'test/e2e/wave.test.ts',
   same_registry: 'test/e2e/wave.test.ts',
   origin_conflict: 'test/e2e/tenants.test.ts',
+  policy_denied: 'test/e2e/policy.test.ts',
   unauthenticated: 'test/e2e/wave.test.ts',
   unpaired_endpoint: 'test/e2e/platform.test.ts',
   forbidden: 'test/e2e/platform.test.ts',

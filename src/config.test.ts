@@ -1,3 +1,4 @@
+import { generateKeyPairSync } from 'node:crypto';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -87,6 +88,17 @@ describe('loadConfig', () => {
     ['registries: [{host: q.io, ca: nope.pem}]', {}, ['q.io', 'nope.pem']],
     ['dockerConfig: nope.json', {}, ['dockerConfig', 'nope.json']],
     ['network: {allow: ["10.0.0.0/33"]}', {}, ['network.allow[0]', '10.1.0.0/16']],
+    ['policy: [{name: a}]', {}, ['policy[0]', 'demands nothing', 'allowSources']],
+    ['policy: [{deny: true}]', {}, ['policy[0].name', 'is missing']],
+    ['policy: [{name: a, deny: true}, {name: a, immutable: true}]', {}, ['policy', 'has a name twice']],
+    ['policy: [{name: a, deny: true, source: ["**"]}]', {}, ['Did you mean "sources"?']],
+    ['policy: [{name: a, deny: true, sources: [ubuntu]}]', {}, ['policy[0].sources[0]', 'names no path']],
+    ['policy: [{name: a, allowTargets: []}]', {}, ['policy[0].allowTargets', 'must have at least 1']],
+    ['policy: [{name: a, deny: false}]', {}, ['policy[0].deny', 'must be true']],
+    ['policy: [{name: a, maxSize: 20 apples}]', {}, ['policy[0].maxSize', '20GB']],
+    ['policy: [{name: a, minAge: 0}]', {}, ['policy[0].minAge']],
+    ['policy: [{name: a, signedBy: [nope.pub]}]', {}, ['policy (a).signedBy', 'nope.pub', 'ENOENT']],
+    ['policy: [{name: a, signedBy: [dray.yaml]}]', {}, ['policy (a).signedBy', 'holds no public key']],
     ['network: {allow: [minio, "a.corp:9000"]}', {}, ['network.allow[1]', '*.corp.example']],
   ])('stops at %j with %j, naming the setting, the fault and the fix', (text, env, parts) => {
     write(text);
@@ -99,6 +111,15 @@ describe('loadConfig', () => {
     for (const part of parts) expect(message).toContain(part);
     // Those are zod's own words.
     expect(message).not.toMatch(/Invalid|expected|received|>=|<=/);
+  });
+
+  it('reads sizes with units, and the public keys of each rule', () => {
+    const { publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+    write(publicKey.export({ type: 'spki', format: 'pem' }) as string, 'cosign.pub');
+    write('policy: [{name: a, maxSize: 1.5GiB}, {name: b, maxSize: 12}, {name: c, signedBy: [cosign.pub]}]');
+    const { policy, policyKeys } = load();
+    expect(policy.map(({ maxSize }) => maxSize)).toEqual([1.5 * 2 ** 30, 12, undefined]);
+    expect([...policyKeys].map(([name, keys]) => [name, keys.length])).toEqual([['c', 1]]);
   });
 
   it('stops when DRAY_CONFIG names no readable file', () => {

@@ -1,3 +1,4 @@
+import type { KeyObject } from 'node:crypto';
 import { existsSync, readFileSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
@@ -8,7 +9,8 @@ import { parseRegistry } from './core/reference.ts';
 import { closest } from './lib/closest.ts';
 import { describeFault } from './lib/fault.ts';
 import type { ProxySettings } from './lib/http.ts';
-import { type RegistryEntry, type Secret, type Settings, settings } from './settings.ts';
+import { readPublicKeys } from './lib/signed.ts';
+import { type PolicyRule, type RegistryEntry, type Secret, type Settings, settings } from './settings.ts';
 
 export interface Config extends Settings {
   /** DRAY_API_KEY: an administrator key accepted as is; for a client, the key it sends. */
@@ -22,6 +24,8 @@ export interface Config extends Settings {
   proxy: ProxySettings;
   /** How hosts are reached, and to which token servers they may send a login. */
   hosts: Map<string, Pick<RegistryEntry, 'ca' | 'insecure' | 'tokenServers'>>;
+  /** Public keys of `policy`, by the name of the rule. */
+  policyKeys: Map<string, KeyObject[]>;
   /** Passwords of `registries`, by host, already read. */
   passwords: Map<string, string>;
   /**
@@ -115,6 +119,7 @@ export function loadConfig(env: NodeJS.ProcessEnv = process.env, cwd: string = p
     hosts: new Map(
       registries.map(({ host, ca, insecure, tokenServers }) => [host, { ca, insecure, tokenServers }]),
     ),
+    policyKeys: readPolicyKeys(config.policy, atFile),
     passwords: readPasswords(config.registries, env, atFile),
     readPairings: () => readPairings(config.platform.endpoints, env, atFile),
     ...(env['DRAY_SECRET_KEY'] && {
@@ -211,6 +216,28 @@ function hintFor(first: string, setting: string): string {
     databaseUrl: 'Give a URL such as postgres://user@host/dray, or leave it out for the embedded database.',
   };
   return hint[first] ?? 'See dray.schema.json for what is allowed.';
+}
+
+/** @throws ConfigError for a file that can't be read, or holds no public key. */
+function readPolicyKeys(
+  rules: readonly PolicyRule[],
+  atFile: (path: string) => string,
+): Map<string, KeyObject[]> {
+  const read = (file: string, setting: string) => {
+    const path = readable(atFile(file), setting);
+    try {
+      return readPublicKeys(readFileSync(path, 'utf8'));
+    } catch (error) {
+      throw new ConfigError(
+        `${setting}: ${path} ${(error as Error).message}. Name a file with a public key, such as cosign.pub.`,
+      );
+    }
+  };
+  return new Map(
+    rules.flatMap(({ name, signedBy }) =>
+      signedBy ? [[name, signedBy.flatMap((file) => read(file, `policy (${name}).signedBy`))]] : [],
+    ),
+  );
 }
 
 function readPasswords(

@@ -1,5 +1,7 @@
 import { z } from 'zod';
 import { verifyLevels } from './core/mirror.ts';
+import { parseBytes } from './core/bytes.ts';
+import { parseImagePattern } from './core/pattern.ts';
 import { parseRegistry } from './core/reference.ts';
 import { parsePlatform } from './core/selection.ts';
 import { isHostPattern, isRange } from './lib/address.ts';
@@ -70,6 +72,65 @@ const platformEndpoint = z.strictObject({
     .describe("Base URL of the installation's API, such as https://seqera.example.com/api"),
   token: secret.describe('The token with which this installation may pair: its licence token'),
 });
+
+const images = (what: string) =>
+  z
+    .array(
+      z.string().superRefine((text, issue) => {
+        const read = parseImagePattern(text);
+        if (typeof read === 'string') issue.addIssue({ code: 'custom', message: read });
+      }),
+    )
+    .min(1)
+    .optional()
+    .describe(what);
+
+const demands = [
+  'deny',
+  'allowSources',
+  'allowTargets',
+  'maxSize',
+  'minAge',
+  'signedBy',
+  'immutable',
+] as const;
+
+const rule = z
+  .strictObject({
+    name: z.string().min(1).max(100).describe('Refusals name it'),
+    tenants: z
+      .array(z.string().min(1).max(512))
+      .min(1)
+      .optional()
+      .describe('Scope: callers, with * for any characters, such as key:*; absent: everybody'),
+    sources: images('Scope: patterns of source images; absent: all'),
+    targets: images('Scope: patterns of target images; absent: all'),
+    deny: z.literal(true).optional().describe('What is in scope is refused'),
+    allowSources: images('What is in scope must come from one of these, such as docker.io/library/*'),
+    allowTargets: images('What is in scope must go to one of these, such as quay.io/acme/**'),
+    maxSize: z
+      .union([z.number().nonnegative(), z.string()])
+      .transform((value) => (typeof value === 'number' ? value : (parseBytes(value) ?? NaN)))
+      .refine((bytes) => !Number.isNaN(bytes), 'is no size; write it like 20GB')
+      .optional()
+      .describe('The most compressed bytes that it may have: a number, or one with a unit (20GB, 500MiB)'),
+    minAge: z
+      .number()
+      .positive()
+      .max(36_500)
+      .optional()
+      .describe('Days that must have passed since it was made, by its own word'),
+    signedBy: z
+      .array(z.string().min(1))
+      .min(1)
+      .optional()
+      .describe('PEM files with public keys; one of them must have signed it as cosign does'),
+    immutable: z.literal(true).optional().describe('A target tag that holds another digest is not moved'),
+  })
+  .refine(
+    (each) => demands.some((name) => each[name] !== undefined),
+    `demands nothing; add ${demands.join(', ')}`,
+  );
 
 const perMinute = (what: string, fallback: number) =>
   z.int().min(0).default(fallback).describe(`${what}, a minute; 0: no limit`);
@@ -208,6 +269,11 @@ export const settings = z.strictObject({
         ),
     })
     .prefault({}),
+  policy: z
+    .array(rule)
+    .refine((rules) => new Set(rules.map(({ name }) => name)).size === rules.length, 'has a name twice')
+    .default([])
+    .describe('Rules that every request in their scope must keep'),
   trustedProxies: z
     .array(
       z.string().refine(
@@ -242,6 +308,7 @@ export const settings = z.strictObject({
 
 export type Settings = z.infer<typeof settings>;
 export type RegistryEntry = z.infer<typeof registry>;
+export type PolicyRule = z.infer<typeof rule>;
 export type Secret = z.infer<typeof secret>;
 
 function isPlatformName(text: string): boolean {

@@ -7,6 +7,7 @@ import type { ErrorAnswer } from '../wire/error.ts';
 const statuses: Partial<Record<ErrorCode, number>> = {
   unauthenticated: 401,
   forbidden: 403,
+  policy_denied: 403,
   unknown_id: 404,
   manifest_unknown: 404,
   platform_unknown: 404,

@@ -7,11 +7,12 @@ import { allowAll } from '../lib/address.ts';
 import { inspect, type Inspection } from '../mirror/inspection.ts';
 import { createLocalMirror, type LocalMirror } from '../mirror/local.ts';
 import { createObservatory } from '../mirror/look.ts';
+import { createForecaster } from '../mirror/forecast.ts';
 import { createPresence } from '../mirror/presence.ts';
 import { createPacer } from '../mirror/pacing.ts';
 import { routeOf } from '../mirror/target.ts';
 import { createWorker } from '../mirror/worker.ts';
-import { createRegistryClient, createTools, selectionOf } from './tools.ts';
+import { createRegistryClient, createTools, policyOf, selectionOf } from './tools.ts';
 
 /** Mirrors in this process, without service and database. `runDir` is a folder of this run's own. */
 export function createLocal(config: Config, runDir: string): LocalMirror & { close(): Promise<void> } {
@@ -24,7 +25,8 @@ export function createLocal(config: Config, runDir: string): LocalMirror & { clo
     knowsRegistry: () => Promise.resolve(false),
   });
   const keychain = createKeychain(config);
-  const worker = createWorker(tools, () => Promise.resolve(false));
+  const policy = policyOf(config, tools.registry);
+  const worker = createWorker(tools, () => Promise.resolve(false), policy.checkMove);
   return {
     ...createLocalMirror({
       looks: observatory.as(keychain),
@@ -32,6 +34,8 @@ export function createLocal(config: Config, runDir: string): LocalMirror & { clo
       worker,
       budget: config.submitBudget,
       retry: config.retry,
+      policy,
+      measure: createForecaster(tools),
       selection: selectionOf(config),
       isComplete: createPresence(tools.registry, config.verify),
     }),

@@ -10,13 +10,14 @@ import { chain } from '../keychain/keychain.ts';
 import { allowsLoopback, createAddressPolicy } from '../lib/address.ts';
 import { grantPurpose } from '../mirror/decision.ts';
 import { createPushCheck } from '../mirror/access.ts';
+import { createForecaster } from '../mirror/forecast.ts';
 import { createObservatory } from '../mirror/look.ts';
 import { deadlineIn, signalUntil, untilDeadline } from '../mirror/retry.ts';
 import { createPresence } from '../mirror/presence.ts';
 import { createWorker } from '../mirror/worker.ts';
 import { readVersion } from '../version.ts';
 import { makeFirstKey, openSealer } from './keys.ts';
-import { createTools, rulesOf, selectionOf } from './tools.ts';
+import { createTools, rulesOf, policyOf, selectionOf } from './tools.ts';
 
 // This room is the only one that picks implementations. What only the service needs is imported when the service starts:
 // a command that mirrors by itself must not pay for a web server and a database.
@@ -109,6 +110,7 @@ export async function startService(config: Config): Promise<Service> {
     const { run } = launcher;
     const tools = createTools(config, runDir, join(config.dataDir, 'cache'), { run, policy, guard });
     closing.unshift(() => tools.registry.close());
+    const requestPolicy = policyOf(config, tools.registry);
     const sealer = await openSealer(config);
     const platform = await openPlatform({
       endpoints: pairings,
@@ -143,7 +145,7 @@ export async function startService(config: Config): Promise<Service> {
       grant ? chain(createPlatformKeychain(platform, ecr, grant), shared) : own;
     const runner = runners.createRunner({
       mirrors,
-      worker: createWorker(tools, mirrors.superseded),
+      worker: createWorker(tools, mirrors.superseded, requestPolicy.checkMove),
       keychainOf,
       sealer,
       retry: config.retry,
@@ -171,6 +173,8 @@ export async function startService(config: Config): Promise<Service> {
       checkPush: createPushCheck(tools.registry),
       sealer,
       isComplete: createPresence(tools.registry, config.verify),
+      policy: requestPolicy,
+      measure: createForecaster(tools),
       selection: selectionOf(config),
       overwrite: config.overwrite,
       freshness: config.freshness,

@@ -6,6 +6,7 @@ import type { Guard } from '../lib/guard.ts';
 import type { Launcher } from '../lib/launcher.ts';
 import { parseRetryAfter } from '../lib/retry-after.ts';
 import { createPacer, type Pacer } from '../mirror/pacing.ts';
+import { createPolicy, type Policy } from '../mirror/policy.ts';
 import type { Tools } from '../mirror/copier.ts';
 import { createRegistry } from '../registry/client.ts';
 import { readBudget } from '../registry/rate-limit.ts';
@@ -44,6 +45,12 @@ export function rulesOf({ host, network, registries }: Config): AddressRules {
 /** What is wanted of an image by default. */
 export function selectionOf(config: Config): Selection {
   return select(config, everything);
+}
+
+/** The rules of dray.yaml, with their keys. */
+export function policyOf(config: Config, registry: Registry): Policy {
+  const rules = config.policy.map((rule) => ({ ...rule, keys: config.policyKeys.get(rule.name) }));
+  return createPolicy(rules, registry);
 }
 
 /** What a service has that a single command has not. */

@@ -27,6 +27,11 @@ export const catalogue = {
     retryable: false,
     remedy: 'Mirror into another path of the target, or set `overwrite: always` in dray.yaml.',
   },
+  policy_denied: {
+    retryable: false,
+    remedy:
+      'Ask for something that the rule allows, or have an administrator change the rule under `policy` in dray.yaml.',
+  },
   unauthenticated: {
     retryable: false,
     remedy:

@@ -12,8 +12,10 @@ import type { Sealer } from '../lib/seal.ts';
 import type { Queue } from '../queue/queue.ts';
 import type { PushCheck } from './access.ts';
 import { type Caller, poolOf } from './caller.ts';
+import type { Forecast, Forecaster } from './forecast.ts';
 import type { Observatory } from './look.ts';
 import { type Plan, planRoute } from './plan.ts';
+import { enforce, type Policy } from './policy.ts';
 import type { Presence } from './presence.ts';
 import { advise, placeOf } from './remedy.ts';
 import { untilDeadline } from './retry.ts';
@@ -59,6 +61,15 @@ interface Matter {
 /** Finds out, or starts, what a submission asks for. @throws MirrorError. */
 export type Decide = (wanted: Submission | Repetition, caller: Caller, deadline: number) => Promise<Decision>;
 
+export interface Decider {
+  decide: Decide;
+  /**
+   * What a submission would do. Rules that are about content are told, not enforced.
+   * @throws MirrorError for all else that a submit would be refused with.
+   */
+  foresee(wanted: Submission, caller: Caller, deadline: number): Promise<Forecast>;
+}
+
 export interface DeciderOptions {
   mirrors: MirrorStore;
   queue: Pick<Queue, 'enqueue'>;
@@ -69,6 +80,8 @@ export interface DeciderOptions {
   /** Keeps the grants of mirrors that wait. */
   sealer: Sealer;
   isComplete: Presence;
+  policy: Policy;
+  measure: Forecaster;
   /** What is wanted of an image where a submission does not say. */
   selection: Selection;
   overwrite: 'same-origin' | 'always';
@@ -100,7 +113,7 @@ function endedSince(time: number, { finishedAt }: Mirror): boolean {
   return at >= time && at <= Date.now() + skew;
 }
 
-export function createDecider(options: DeciderOptions): Decide {
+export function createDecider(options: DeciderOptions): Decider {
   const { mirrors, queue, sealer, freshness } = options;
   const present = new Map<string, Decision>();
   const underWay = new Map<string, Promise<Decision>>();
@@ -121,6 +134,7 @@ export function createDecider(options: DeciderOptions): Decide {
     // What launched a run may be what logs it in.
     const key = [
       poolOf(caller.tenant),
+      options.policy.groupOf(caller.tenant),
       ...what,
       formatSelection(selection),
       caller.grant?.workflowId ?? '',
@@ -159,8 +173,11 @@ export function createDecider(options: DeciderOptions): Decide {
     { route, selection, caller, dryRun }: Matter,
     deadline: number,
   ): Promise<Decision> {
+    const { policy } = options;
+    enforce(policy.judgeNames(route, caller.tenant));
     const keychain = options.keychainOf(caller.grant);
     const plan = await planRoute(route, options.observatory.as(keychain), deadline);
+    enforce(await policy.judge({ tenant: caller.tenant, plan, selection }, keychain, deadline));
     const { digest, at, target } = plan;
     const decision = { target: formatReference(target), digest, at, records: new Map() };
     if (plan.present && (await options.isComplete(plan, selection, keychain, deadline))) {
@@ -244,5 +261,28 @@ export function createDecider(options: DeciderOptions): Decide {
     throw new MirrorError('internal', `${formatReference(target)} could neither be started nor joined.`);
   }
 
-  return decide;
+  async function foresee(wanted: Submission, caller: Caller, deadline: number): Promise<Forecast> {
+    const route = routeOf(wanted.image, wanted.repository);
+    const selection = select(wanted.choice ?? {}, options.selection);
+    const { policy } = options;
+    const { tenant, grant } = caller;
+    try {
+      enforce(policy.judgeNames(route, tenant));
+      const keychain = options.keychainOf(grant);
+      const means = { looks: options.observatory.as(keychain), keychain };
+      const measured = await options.measure(route, selection, means, deadline);
+      const { plan, present } = measured;
+      const rules = await policy.judge({ tenant, plan, selection }, keychain, deadline);
+      if (!present) {
+        const strict = grant !== undefined;
+        await options.checkPush(plan.target, { keychain, strict, dryRun: true }, deadline);
+        await refuseForeignOrigin(plan, caller);
+      }
+      return { ...measured, rules };
+    } catch (error) {
+      throw advise(asMirrorError(error), route, grant && placeOf(grant));
+    }
+  }
+
+  return { decide, foresee };
 }

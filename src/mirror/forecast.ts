@@ -7,6 +7,7 @@ import type { Looks } from './look.ts';
 import type { Known, Pacer } from './pacing.ts';
 import { enter } from './place.ts';
 import { type Plan, planRoute } from './plan.ts';
+import type { Verdict } from './policy.ts';
 import { listReferrers, missingReferrers } from './referrers.ts';
 import { signalUntil, untilDeadline } from './retry.ts';
 import { onSide } from './side.ts';
@@ -21,7 +22,7 @@ export interface Share {
 }
 
 /** What a mirror would do, in numbers. */
-export interface Forecast {
+export interface Measured {
   plan: Plan;
   selection: Selection;
   /** Everything wanted is there, and nothing would be done. */
@@ -46,13 +47,22 @@ export interface ForecasterOptions {
   pacer: Pacer;
 }
 
-/** Says what a mirror would do, and does nothing. Reads the source's manifests, which its quota counts. @throws MirrorError. */
+/** What a mirror would do, and what the rules of dray.yaml say of it. */
+export interface Forecast extends Measured {
+  /** One for each rule in scope; one that has not passed is what a request would be refused with. */
+  rules: Verdict[];
+}
+
+/** Measures what a mirror would do, and does nothing. Reads the source's manifests, which its quota counts. @throws MirrorError. */
 export type Forecaster = (
   route: Route,
   selection: Selection,
   means: { looks: Looks; keychain: Keychain },
   deadline: number,
-) => Promise<Forecast>;
+) => Promise<Measured>;
+
+/** Submit budgets that a forecast may take: it asks for every blob. */
+export const forecastBudgets = 3;
 
 const parallel = 8;
 

@@ -5,8 +5,10 @@ import { type Mirror, noProgress } from '../core/mirror.ts';
 import { formatReference, formatRepository } from '../core/reference.ts';
 import { type Choice, select, type Selection } from '../core/selection.ts';
 import type { Keychain } from '../keychain/keychain.ts';
+import { type Forecast, forecastBudgets, type Forecaster } from './forecast.ts';
 import type { Looks } from './look.ts';
 import { type Plan, planRoute } from './plan.ts';
+import { enforce, type Policy } from './policy.ts';
 import type { Presence } from './presence.ts';
 import { deadlineIn, pauseAfter, type RetrySettings, untilDeadline } from './retry.ts';
 import { routeOf } from './target.ts';
@@ -21,10 +23,15 @@ export interface LocalOptions {
   /** Seconds for which a registry that is down for a moment is asked again. */
   budget: number;
   retry: RetrySettings;
+  policy: Policy;
+  measure: Forecaster;
   /** What is wanted of an image where a request does not say. */
   selection: Selection;
   isComplete: Presence;
 }
+
+/** Whom policy takes the user of a process for that mirrors by itself. */
+const localTenant = 'local';
 
 export interface LocalRequest {
   image: string;
@@ -46,6 +53,8 @@ export interface LocalMirror {
    * @throws MirrorError when the request itself is wrong, or its registries can't be looked at.
    */
   mirror(request: LocalRequest): Promise<Mirror>;
+  /** What mirroring it would do. @throws MirrorError. */
+  forecast(request: Pick<LocalRequest, 'image' | 'repository' | 'choice'>): Promise<Forecast>;
 }
 
 export function createLocalMirror({
@@ -54,6 +63,8 @@ export function createLocalMirror({
   worker,
   budget,
   retry,
+  policy,
+  measure,
   selection: fallback,
   isComplete,
 }: LocalOptions): LocalMirror {
@@ -78,17 +89,31 @@ export function createLocalMirror({
   }
 
   return {
+    async forecast({ image, repository, choice = {} }) {
+      const selection = select(choice, fallback);
+      const route = routeOf(image, repository);
+      enforce(policy.judgeNames(route, localTenant));
+      const deadline = deadlineIn(budget * forecastBudgets);
+      const measured = await measure(route, selection, { looks, keychain }, deadline);
+      const { plan } = measured;
+      const rules = await policy.judge({ tenant: localTenant, plan, selection }, keychain, deadline);
+      return { ...measured, rules };
+    },
     async mirror({ image, repository, choice = {}, dryRun, signal, onChange, onLog }) {
       const selection = select(choice, fallback);
+      const route = routeOf(image, repository);
+      enforce(policy.judgeNames(route, localTenant));
       const deadline = deadlineIn(budget);
-      const plan = await planRoute(routeOf(image, repository), looks, deadline);
+      const plan = await planRoute(route, looks, deadline);
+      const matter = { tenant: localTenant, plan, selection };
+      enforce(await untilDeadline(deadline, () => policy.judge(matter, keychain, deadline)));
       refuseForeignOrigin(plan);
       const present =
         plan.present &&
         (await untilDeadline(deadline, () => isComplete(plan, selection, keychain, deadline)));
       let mirror: Mirror = {
         id: `mr-${randomBytes(16).toString('hex')}`,
-        tenant: '',
+        tenant: localTenant,
         source: plan.source,
         target: plan.target,
         digest: plan.digest,

@@ -15,6 +15,7 @@ import {
   type Submission,
 } from './decision.ts';
 import { deadlineIn, untilDeadline } from './retry.ts';
+import { type Forecast, forecastBudgets } from './forecast.ts';
 import type { Runner } from './runner.ts';
 
 /** What a caller is told at once. */
@@ -47,6 +48,8 @@ export interface ListOptions {
 /** What the API needs of this room. Every method throws MirrorError only. */
 export interface MirrorService {
   submit(submission: Submission, caller: Caller): Promise<Answer>;
+  /** What a submission would do. It reads the source's manifests, which a quota of pulls counts. */
+  forecast(submission: Submission, caller: Caller): Promise<Forecast>;
   request(requestId: string): Promise<RequestRecord | undefined>;
   mirror(mirrorId: string): Promise<Mirror | undefined>;
   /** Whether the caller asked for this mirror, or is an administrator. */
@@ -109,7 +112,7 @@ export function createMirrorService(
   options: ServiceOptions,
 ): MirrorService & { start(copies: number): Promise<void> } {
   const { mirrors, requests, queue, runner } = options;
-  const decide = createDecider(options);
+  const { decide, foresee } = createDecider(options);
   // Thousands of tasks ask for the status of one mirror every second.
   const knownRequests = createMemo<StoredRequest | undefined>(statusLimit);
   const knownMirrors = createMemo<Mirror | undefined>(statusLimit);
@@ -163,6 +166,8 @@ export function createMirrorService(
 
   return {
     submit: (submission, caller) => ask(submission, submission, caller),
+    forecast: (submission, caller) =>
+      foresee(submission, caller, deadlineIn(options.budget * forecastBudgets)),
     async cancel(mirrorId, caller) {
       const deadline = deadlineIn(options.budget);
       const failure = new MirrorError('cancelled', 'It was cancelled.').toFailure();

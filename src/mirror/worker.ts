@@ -30,8 +30,13 @@ export interface Worker {
 /**
  * @param superseded whether a mirror that was asked for later has already set this target's tag; this one must
  *   not turn it back then.
+ * @param checkMove throws when policy keeps this target's tag where it is.
  */
-export function createWorker(tools: Tools, superseded: (mirror: Mirror) => Promise<boolean>): Worker {
+export function createWorker(
+  tools: Tools,
+  superseded: (mirror: Mirror) => Promise<boolean>,
+  checkMove: (mirror: Mirror, held: Digest) => void,
+): Worker {
   const { registry, verify: level } = tools;
   const copier = createCopier(tools);
   const tags = createKeyedMutex();
@@ -90,6 +95,8 @@ export function createWorker(tools: Tools, superseded: (mirror: Mirror) => Promi
         if (moving?.digest !== digest)
           return listener.note(`The tag ${tag} stays as it is: the source's points elsewhere by now.`);
       }
+      // It may have been set since the mirror was asked for.
+      if (before) checkMove(mirror, before.digest);
       listener.phase('tagging');
       await onSide('target', () => registry.putManifest(target, tag, root, to));
       const after = await onSide('target', () => registry.resolve(tagged, to));

@@ -1,0 +1,38 @@
+import { type Digest, digestOf } from '../core/digest.ts';
+import { MirrorError } from '../core/errors.ts';
+import { formatRepository, type Repository } from '../core/reference.ts';
+import { classifyNetworkError } from '../registry/errors.ts';
+import type { Access, Registry } from '../registry/registry.ts';
+
+/**
+ * Reads a small blob whole, such as a config or a signed payload, and compares it with its descriptor.
+ * @returns undefined when it is said to have more than `limit` bytes: such a one is not even asked for.
+ * @throws MirrorError `blob_unknown`; `digest_mismatch` when its bytes, or their number, are others.
+ */
+export async function readBlob(
+  registry: Registry,
+  repository: Repository,
+  { digest, size }: { digest: Digest; size: number },
+  limit: number,
+  access: Access,
+): Promise<Buffer | undefined> {
+  if (!(size <= limit)) return undefined;
+  const name = `the blob ${digest} of ${formatRepository(repository)}`;
+  const chunks: Uint8Array[] = [];
+  let length = 0;
+  const stream = await registry.blob(repository, digest, access);
+  try {
+    for await (const chunk of stream) {
+      length += chunk.length;
+      if (length > size) break;
+      chunks.push(chunk);
+    }
+  } catch (error) {
+    const doing = { what: `reading ${name}`, host: repository.registry, loggedIn: !!access.credential };
+    throw classifyNetworkError(error, doing);
+  }
+  const bytes = Buffer.concat(chunks);
+  if (length !== size || digestOf(bytes, digest) !== digest)
+    throw new MirrorError('digest_mismatch', `The registry sent something else as ${name}.`);
+  return bytes;
+}
