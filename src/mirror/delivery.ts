@@ -1,6 +1,6 @@
 import type { Digest } from '../core/digest.ts';
 import { asMirrorError, MirrorError } from '../core/errors.ts';
-import { formatRepository } from '../core/reference.ts';
+import { formatReference, formatRepository } from '../core/reference.ts';
 import type { KeyedMutex } from '../lib/mutex.ts';
 import { inParallel } from '../lib/parallel.ts';
 import { readDescriptors } from '../registry/listing.ts';
@@ -31,7 +31,7 @@ export async function bringReferrers(
   const changes: Change[] = [];
   const unlisted = new Map<Digest, Descriptor[]>();
   await inParallel(missing, parallel, async ({ digest, subject, tag }) => {
-    const root = await copyTree(source, target, digest);
+    const root = await copyTree(source, target, digest, locks);
     if (tag !== undefined) {
       changes.push({ tag, next: (held) => joined(target, tag, held, root) });
       return;
@@ -55,7 +55,7 @@ export async function attach(
 }
 
 /** All but the last manifest, which is returned. */
-async function copyTree(source: Place, target: Place, digest: Digest): Promise<Manifest> {
+async function copyTree(source: Place, target: Place, digest: Digest, locks: KeyedMutex): Promise<Manifest> {
   const tree = await onSide(source.side, () =>
     readTree(source.registry, source.repository, digest, source.access),
   );
@@ -68,8 +68,12 @@ async function copyTree(source: Place, target: Place, digest: Digest): Promise<M
   await inParallel([...blobsOf(tree)], parallel, async ([blob, size]) => {
     const open = () =>
       onSide(source.side, () => source.registry.blob(source.repository, blob, source.access));
-    await onSide(target.side, () =>
-      target.registry.putBlob(target.repository, { digest: blob, size }, open, target.access),
+    // Many have the same empty config. Whoever comes second finds it there; and docker-registry refuses a manifest with
+    // DIGEST_INVALID when another push of one of its blobs is just ending.
+    await locks.run(formatReference({ ...target.repository, digest: blob }), () =>
+      onSide(target.side, () =>
+        target.registry.putBlob(target.repository, { digest: blob, size }, open, target.access),
+      ),
     );
   });
   for (const manifest of fromTheLeaves(tree)) if (manifest !== tree.root) await push(target, manifest);

@@ -5,11 +5,18 @@ import { missingFrom, takeInventory } from '../fixtures/inventory.ts';
 import { type Manner, type ReferrersApi, refusals, startReferrersApi } from '../fixtures/referrers-api.ts';
 import { createWorld, type World } from '../fixtures/world.ts';
 
-/** Other forests than those of every run: FOREST_SEED=7 FOREST_RUNS=500 npm test -- test/e2e/forest.test.ts */
-const seed = Number(process.env['FOREST_SEED'] ?? 1);
-const numRuns = Number(process.env['FOREST_RUNS'] ?? 25);
-/** Milliseconds after which no other forest is begun, unless more were asked for. */
-const enough = process.env['FOREST_RUNS'] === undefined ? 45_000 : Infinity;
+const { FOREST_SEED = '1', FOREST_RUNS, FOREST_PATH } = process.env;
+/**
+ * Other forests than those of every run: `FOREST_SEED=7 FOREST_RUNS=500 npm test -- test/e2e/forest.test.ts`; and one of
+ * them again by the path that a failure names, in FOREST_PATH.
+ */
+const options = {
+  seed: Number(FOREST_SEED),
+  numRuns: Number(FOREST_RUNS ?? 25),
+  ...(FOREST_PATH !== undefined && { path: FOREST_PATH }),
+  // Milliseconds after which no other forest is begun.
+  ...(FOREST_RUNS === undefined && { interruptAfterTimeLimit: 30_000 }),
+};
 
 let world: World;
 let fronts: { source: ReferrersApi; target: ReferrersApi };
@@ -102,7 +109,7 @@ it('any tree of manifests and what refers to them arrives whole', { timeout: 3_6
       const { body } = await world.submit(`${fronts.source.host}/${path}:v1`, fronts.target.host);
       expect(body).toMatchObject({ cached: true });
     }),
-    { seed, numRuns, interruptAfterTimeLimit: enough },
+    options,
   );
 });
 
@@ -130,7 +137,7 @@ it('and is never said to be done when something was lost', { timeout: 3_600_000 
       if (succeeded) expect(await lacking(path, forest, source.listing, target.listing)).toEqual([]);
       else expect(`${failure?.code}: ${failure?.message}`).toMatch(/^[a-z_]+: \S/);
     }),
-    { seed, numRuns, interruptAfterTimeLimit: enough },
+    options,
   );
   expect(ends.failed).toBeGreaterThan(ends.done);
 });

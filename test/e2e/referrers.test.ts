@@ -111,6 +111,27 @@ describe('what refers to an image', () => {
     await expectWhole(path, forest, 'fallback', 'fallback');
   });
 
+  it('arrives though sixty share their blobs, each of which crosses once', async () => {
+    const path = newPath('shared');
+    const referrers = Array.from({ length: 60 }, (_, n) => ({
+      ...{ of: 0, shape: 'artifact' as const, type: n % 3, annotated: false, layers: [6, 7] },
+    }));
+    const forest = growForest({ ...showcasePlan, referrers, cosign: [] }, path);
+    await pushForest(source('api').url, path, 'v1', forest, 'api');
+    const calls = source('api').calls().length;
+    await mirrored(source('api'), path, world.target);
+    const [, ...layers] = forest.referrers[0]?.manifest.children ?? [];
+    const reads = layers.map(
+      ({ digest }) =>
+        source('api')
+          .calls()
+          .slice(calls)
+          .filter((call) => call === `GET /v2/${path}/blobs/${digest}`).length,
+    );
+    expect(reads).toEqual([1, 1]);
+    await expectWhole(path, forest, 'api', 'fallback');
+  });
+
   it('is found where the source leads whoever asks to a page of another host, which is not asked', async () => {
     const elsewhere: StandIn = await startStandIn((_, response) => answer(response, 200, '<html></html>'));
     const path = newPath('leading');
