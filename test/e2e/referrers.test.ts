@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { newSigner, pushCosignSignature, type SignatureForm } from '../fixtures/cosign.ts';
 import { countGoodSignatures } from '../fixtures/cosign-check.ts';
@@ -14,7 +15,7 @@ import { type Content, manifestOf, noiseLayer, oci, platformsIndex, push } from 
 import { countOf, type Inventory, missingFrom, takeInventory } from '../fixtures/inventory.ts';
 import { type ReferrersApi, redirectTo, refusals, startReferrersApi } from '../fixtures/referrers-api.ts';
 import { growShowcase, showcasePlan } from '../fixtures/showcase.ts';
-import { answer, type StandIn, startStandIn } from '../fixtures/stand-in.ts';
+import { answer, forward, type StandIn, startStandIn } from '../fixtures/stand-in.ts';
 import { createWorld, type World } from '../fixtures/world.ts';
 
 let world: World;
@@ -355,6 +356,26 @@ describe('a signed image', () => {
       }
     },
   );
+});
+
+describe('a target that is far away', () => {
+  it('has its indexes and tags changed all the same', async () => {
+    const pass = forward(world.target.url);
+    const far = await startStandIn(async (seen, response) => {
+      if (seen.path.includes('/manifests/sha256-')) await sleep(500);
+      await pass(seen, response);
+    });
+    try {
+      const path = newPath('far');
+      const plan = { ...showcasePlan, referrers: showcasePlan.referrers.slice(0, 1), cosign: [] };
+      const forest = growForest(plan, path);
+      await pushForest(world.source.url, path, 'v1', forest, 'fallback');
+      await mirrored(world.source, path, far);
+      await expectWhole(path, forest, 'fallback', 'fallback');
+    } finally {
+      await far.stop();
+    }
+  });
 });
 
 describe('two services that mirror into one repository', () => {
