@@ -1,6 +1,6 @@
 import { constants, createPublicKey, type KeyObject, verify } from 'node:crypto';
 
-// What cosign and Sigstore sign with: "Algorithm Registry" of sigstore/architecture-docs. Older cosigns hash with SHA-256
+// What cosign and Sigstore sign with: "Algorithm Registry" of sigstore/architecture-docs. cosign with a key hashes with SHA-256
 // whatever the curve is, so both are tried: neither is weak.
 const curves: Record<string, string[]> = {
   prime256v1: ['sha256'],

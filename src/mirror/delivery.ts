@@ -68,8 +68,7 @@ async function copyTree(source: Place, target: Place, digest: Digest, locks: Key
   await inParallel([...blobsOf(tree)], parallel, async ([blob, size]) => {
     const open = () =>
       onSide(source.side, () => source.registry.blob(source.repository, blob, source.access));
-    // Many have the same empty config. Whoever comes second finds it there; and docker-registry refuses a manifest with
-    // DIGEST_INVALID when another push of one of its blobs is just ending.
+    // Many have the same empty config; docker-registry stumbles over two uploads of one blob at once.
     await locks.run(formatReference({ ...target.repository, digest: blob }), () =>
       onSide(target.side, () =>
         target.registry.putBlob(target.repository, { digest: blob, size }, open, target.access),

@@ -1,4 +1,4 @@
-import { generateKeyPairSync, type KeyObject } from 'node:crypto';
+import { generateKeyPairSync, type KeyObject, sign } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import {
   newSigner,
@@ -11,7 +11,7 @@ import {
 import { manifestOf, noiseLayer, oci, push, pushBlob, putManifest } from '../../test/fixtures/image.ts';
 import { startRegistry, type TestRegistry } from '../../test/fixtures/registry.ts';
 import type { Digest } from '../core/digest.ts';
-import { readPublicKeys } from '../lib/signed.ts';
+import { isSigned, readPublicKeys } from '../lib/signed.ts';
 import { allowAll } from '../lib/address.ts';
 import { createRegistry } from '../registry/client.ts';
 import type { Registry } from '../registry/registry.ts';
@@ -134,6 +134,19 @@ describe('a signature of cosign', () => {
       expect(await isSignedBundle(bytes, digest, nothing, keysOf(signer))).toBe(false);
     }
   });
+});
+
+it('takes what was signed over the hash that Sigstore has for a curve, too', () => {
+  const bytes = Buffer.from('signed');
+  for (const [namedCurve, hash] of [
+    ['P-384', 'sha384'],
+    ['P-521', 'sha512'],
+  ] as const) {
+    const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve });
+    expect(isSigned(bytes, sign(hash, bytes, privateKey), publicKey)).toBe(true);
+    expect(isSigned(bytes, sign('sha256', bytes, privateKey), publicKey)).toBe(true);
+    expect(isSigned(bytes, sign('sha1', bytes, privateKey), publicKey)).toBe(false);
+  }
 });
 
 describe('readPublicKeys', () => {

@@ -19,6 +19,9 @@ const cosignType = 'application/vnd.dev.cosign.artifact.sig.v1+json';
 const bundleType = /^application\/vnd\.dev\.sigstore\.bundle(?:\.v|\+json)/;
 const signPredicate = 'https://sigstore.dev/cosign/sign/v1';
 
+/** What an artifact has for a config that has none (OCI image-spec, manifest.md). */
+const emptyType = 'application/vnd.oci.empty.v1+json';
+
 /** Bytes of a payload or bundle; real ones have some 300, and 10,000. */
 const blobLimit = 512 * 1024;
 /** Of one image; whoever may push could else have a service read for hours. */
@@ -73,15 +76,16 @@ export async function isSignedBy(
     return true;
   const place = { registry, repository, access, side: 'source' } as const;
   const { entries: referrers } = await referrersOf(place, digest);
-  for (const { digest: at, artifactType } of referrers.filter(mayBeSignature).slice(0, referrerLimit)) {
+  for (const { digest: at } of referrers.filter(mayBeSignature).slice(0, referrerLimit)) {
     const holder = await manifest(at);
-    if (await (artifactType === cosignType ? inPayloads(holder) : inBundles(holder))) return true;
+    if ((await inPayloads(holder)) || (await inBundles(holder))) return true;
   }
   return false;
 }
 
-function mayBeSignature({ artifactType = '', annotations = {} }: Descriptor): boolean {
-  if (artifactType === cosignType) return true;
+/** A fallback index written by cosign has no annotations, and the config's type for every bundle; its manifest tells more. */
+function mayBeSignature({ artifactType = emptyType, annotations = {} }: Descriptor): boolean {
+  if (artifactType === cosignType || artifactType === emptyType) return true;
   const predicate = annotations['dev.sigstore.bundle.predicateType'];
   return bundleType.test(artifactType) && (predicate === undefined || predicate === signPredicate);
 }

@@ -49,8 +49,8 @@ export function classifyAnswer(answer: Answered, doing: Doing): MirrorError {
   if (status === 403) return new MirrorError('denied', `${said}: the account lacks the right.`);
   if (status >= 500)
     return new MirrorError('registry_unavailable', `${said}.`, retryAfter(answer.headers['retry-after']));
-  // What had arrived is gone again: the next try sends it. docker-registry says DIGEST_INVALID of a manifest, whose bytes
-  // we have hashed, when somebody else's push of one of its blobs is just ending.
+  // What had arrived is gone again: the next try sends it. docker-registry calls a digest invalid when it reads what says
+  // where a blob is while another upload of the same blob is writing that; ours are hashed before they are sent.
   if (doing.pushes && /^(?:(?:MANIFEST_)?BLOB_UNKNOWN|DIGEST_INVALID)$/.test(code))
     return new MirrorError('copy_failed', `${said}.`);
   if (doing.pushes && status >= 400) return new MirrorError('push_refused', `${said}.`);
