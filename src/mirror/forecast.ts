@@ -93,7 +93,7 @@ export function createForecaster(options: ForecasterOptions): Forecaster {
         });
       });
       const found = await listReferrers(from, tree.manifests.keys(), selection.referrers);
-      const left = await missingReferrers(from, to, found);
+      const left = await missingReferrers(from, to, found, 'blobs');
       const known = pacer.known(plan.source.registry, from.access.credential);
       const whole = missing.manifests === 0 && missing.blobs === 0;
       return {

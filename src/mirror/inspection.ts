@@ -13,7 +13,7 @@ import type { Pacer } from './pacing.ts';
 import { enter, type Place } from './place.ts';
 import { checkReceipt } from './receipt.ts';
 import { receiptType } from './receipt-push.ts';
-import { listReferrers, missingReferrers, referrersOf } from './referrers.ts';
+import { type Found, listReferrers, missingReferrers, referrersOf } from './referrers.ts';
 import { onSide } from './side.ts';
 import type { Route } from './target.ts';
 import { readManifest, readTree, type Tree } from './tree.ts';
@@ -85,8 +85,8 @@ export async function inspect(
   ))
     faults.push(`The blob ${blob} ${wrong[fault]}.`);
   const found = await listReferrers(from, tree.manifests.keys(), selection.referrers);
-  for (const { digest: referrer, subject, tag: under } of await missingReferrers(from, to, found))
-    faults.push(`${under ?? referrer}, which refers to ${subject}, is not there, or not listed.`);
+  for (const { digest: referrer, subject, tag: under } of await lacking(from, to, found, level, faults))
+    faults.push(`${under ?? referrer}, which refers to ${subject}, is not there as a whole, or not listed.`);
   const receipts = options.evidence && (await checkReceipts(to, digest, options.evidence, faults));
   const blobs = blobsOf(tree);
   const bytes = [...blobs.values()].reduce((sum, size) => sum + size, 0);
@@ -139,6 +139,24 @@ async function findReceipts(place: Place, digest: Digest): Promise<unknown[]> {
       if (bytes) found.push(parseJson(bytes));
     });
   return found;
+}
+
+/** One whose bytes are others is a fault too, which is told by itself. */
+async function lacking(
+  from: Place,
+  to: Place,
+  found: readonly Found[],
+  level: VerifyLevel,
+  faults: string[],
+): Promise<Found[]> {
+  try {
+    return await missingReferrers(from, to, found, level);
+  } catch (caught) {
+    const error = asMirrorError(caught);
+    if (error.code !== 'digest_mismatch') throw error;
+    faults.push(error.message);
+    return [];
+  }
 }
 
 async function read(

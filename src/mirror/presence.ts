@@ -34,11 +34,11 @@ export function createPresence(registry: Registry, level: VerifyLevel): Presence
       return { registry, repository, access: { credential, signal }, side };
     };
     const to = await enter(target, 'target');
+    const checked = level === 'manifests' ? level : 'blobs';
     let subjects = [digest];
     try {
       const tree = await readTree(registry, target, digest, to.access, platforms);
       if (!tree) return false;
-      const checked = level === 'manifests' ? level : 'blobs';
       if (!(await holdsBlobs(registry, target, tree, to.access, checked))) return false;
       subjects = [...tree.manifests.keys()];
     } catch (caught) {
@@ -51,6 +51,6 @@ export function createPresence(registry: Registry, level: VerifyLevel): Presence
     if (referrers === 'none') return true;
     const from = await enter(source, 'source');
     const found = await listReferrers(from, subjects, referrers);
-    return (await missingReferrers(from, to, found)).length === 0;
+    return (await missingReferrers(from, to, found, checked)).length === 0;
   };
 }

@@ -1,6 +1,6 @@
 import type { Digest } from '../core/digest.ts';
 import { MirrorError } from '../core/errors.ts';
-import type { Referrer } from '../core/mirror.ts';
+import type { Referrer, VerifyLevel } from '../core/mirror.ts';
 import { formatReference } from '../core/reference.ts';
 import type { Referrers } from '../core/selection.ts';
 import { inParallel } from '../lib/parallel.ts';
@@ -10,6 +10,7 @@ import { cosignTags, holdsAll } from './cosign.ts';
 import type { Place } from './place.ts';
 import { onSide } from './side.ts';
 import { readManifest, readTree } from './tree.ts';
+import { holdsBlobs } from './verify.ts';
 
 /** A referrer with what its place says of it. */
 export interface Found extends Referrer {
@@ -141,34 +142,35 @@ function read({ registry, repository, access, side }: Place, digest: Digest): Pr
 }
 
 /**
- * Those that the target does not have, or does not list. What the source lists and does not have, or what says itself
- * that it refers to something else, can't come and is left out.
+ * Those that the target does not have as a whole, or does not list. What the source lists and does not have, or what says
+ * itself that it refers to something else, can't come and is left out.
+ * @param level how deep the target is looked at.
  * @param leftOut hears of those.
+ * @throws MirrorError `digest_mismatch` for what the target has with other bytes.
  */
 export async function missingReferrers(
   source: Place,
   target: Place,
   found: readonly Found[],
+  level: VerifyLevel,
   leftOut: (referrer: Found, why: string) => void = () => undefined,
 ): Promise<Found[]> {
   const subjects = [...new Set(found.flatMap(({ subject, tag }) => (tag === undefined ? [subject] : [])))];
-  const at = new Map<Digest, { digests: Set<Digest>; listed: boolean }>();
+  const at = new Map<Digest, Set<Digest>>();
   await inParallel(subjects, parallel, async (subject) => {
-    const { entries, listed } = await referrersOf(target, subject);
-    at.set(subject, { digests: new Set(entries.map(({ digest }) => digest)), listed });
+    const { entries } = await referrersOf(target, subject);
+    at.set(subject, new Set(entries.map(({ digest }) => digest)));
   });
-  const has = ({ registry, repository, access, side }: Place, digest: Digest) =>
-    onSide(side, async () => (await registry.resolve({ ...repository, digest }, access)) !== undefined);
   const missing: Found[] = [];
   await inParallel(found, parallel, async (referrer) => {
     const { digest, subject, tag } = referrer;
     if (tag !== undefined) {
-      if (!(await holdsAll(source, target, { ...referrer, tag }))) missing.push(referrer);
+      const isThere = await holdsAll(source, target, { ...referrer, tag });
+      if (!isThere || !(await isWhole(source, target, referrer, level))) missing.push(referrer);
       return;
     }
-    const there = at.get(subject);
-    // What an index under a tag names may have been deleted since.
-    if (there?.digests.has(digest) && (there.listed || (await has(target, digest)))) return;
+    // What is listed may have been deleted since, in part or as a whole.
+    if (at.get(subject)?.has(digest) && (await isWhole(source, target, referrer, level))) return;
     const own = await read(source, digest);
     if (!own) return leftOut(referrer, 'it is listed, but not there');
     if (subjectOf(own) !== subject)
@@ -176,4 +178,26 @@ export async function missingReferrers(
     missing.push(referrer);
   });
   return missing;
+}
+
+/** Whether all that a referrer is made of is at the target, as deep as the level looks. */
+async function isWhole(
+  source: Place,
+  target: Place,
+  { digest, tag }: Found,
+  level: VerifyLevel,
+): Promise<boolean> {
+  const treeAt = ({ registry, repository, access, side }: Place) =>
+    onSide(side, () => readTree(registry, repository, digest, access));
+  try {
+    // Signatures that were joined with others at the target are in another manifest there.
+    const tree = (await treeAt(target)) ?? (tag === undefined ? undefined : await treeAt(source));
+    const { registry, repository, access, side } = target;
+    return (
+      tree !== undefined && (await onSide(side, () => holdsBlobs(registry, repository, tree, access, level)))
+    );
+  } catch (error) {
+    if (error instanceof MirrorError && error.code === 'manifest_unknown') return false;
+    throw error;
+  }
 }

@@ -15,9 +15,9 @@ export interface Change {
 }
 
 /**
- * Milliseconds after which a tag is read again. Registries change a tag whatever it holds by then, so two writers can lose
- * what the other has added. A writer of ours never writes what rests on a reading older than half of this: whoever reads
- * again after all of it sees what such a writer has made of it.
+ * Milliseconds after which a tag is read again, at least. Registries change a tag whatever it holds by then, so two writers
+ * can lose what the other has added. A writer of ours never writes what rests on a reading older than half of this: whoever
+ * reads again after all of it sees what such a writer has made of it.
  */
 const settle = 600;
 const rounds = 12;
@@ -30,6 +30,8 @@ const parallel = 4;
  */
 export async function changeTags(place: Place, changes: readonly Change[], locks: KeyedMutex): Promise<void> {
   const { registry, repository, access, side } = place;
+  // Where answers take long, everybody's do: those who write there wait longer too.
+  let pause = settle;
 
   /** @returns whether something had to be changed. */
   async function change({ tag, next }: Change): Promise<boolean> {
@@ -38,8 +40,12 @@ export async function changeTags(place: Place, changes: readonly Change[], locks
       const held = await onSide(side, () => registry.manifest({ ...repository, tag }, access));
       const wanted = await next(held);
       if (!wanted) return false;
-      if (performance.now() - readAt > settle / 2) continue;
+      if (performance.now() - readAt > pause / 2) {
+        pause *= 2;
+        continue;
+      }
       await onSide(side, () => registry.putManifest(repository, tag, wanted, access));
+      pause = Math.max(pause, 2 * (performance.now() - readAt));
       return true;
     }
   }
@@ -55,7 +61,7 @@ export async function changeTags(place: Place, changes: readonly Change[], locks
     // Two writers who are in step would go on for ever.
     // Whoever stops it is told by the next call.
     if (round > 0)
-      await sleep(settle * (1 + Math.random() / 2), undefined, { signal: access.signal }).catch(
+      await sleep(pause * (1 + Math.random() / 2), undefined, { signal: access.signal }).catch(
         () => undefined,
       );
     const again: Change[] = [];

@@ -93,8 +93,9 @@ export async function readTree(
     level = [...wanted].flatMap((child) => next.get(child) ?? []);
   }
   if (platforms) {
-    if (!tree.children.has(digest)) await noteOwnPlatform(registry, repository, root, access, seen);
-    refuseUnknown(name, platforms, seen);
+    const isIndex = tree.children.has(digest);
+    if (!isIndex) await noteOwnPlatform(registry, repository, root, access, seen);
+    refuseUnknown(name, platforms, seen, isIndex);
   }
   return tree;
 }
@@ -168,10 +169,17 @@ async function noteOwnPlatform(
   if (!content || !imageConfigs.test(String(config.mediaType))) return;
   const bytes = await readBlob(registry, repository, content, configLimit, access);
   const platform = bytes && readPlatform(parseJson(bytes));
-  if (platform) seen.add(formatPlatform(platform));
+  // Signatures have the config of an image, with nothing in it.
+  if (platform?.os && platform.architecture) seen.add(formatPlatform(platform));
 }
 
-function refuseUnknown(name: string, platforms: readonly string[], seen: Set<string>): void {
+/** An index has all that is wanted; an image without one has one platform, which must be among them. */
+function refuseUnknown(
+  name: string,
+  platforms: readonly string[],
+  seen: Set<string>,
+  isIndex: boolean,
+): void {
   const found = [...seen].map((each) => {
     const [os = '', architecture = '', variant] = each.split('/');
     return { os, architecture, variant };
@@ -179,6 +187,7 @@ function refuseUnknown(name: string, platforms: readonly string[], seen: Set<str
   const missing = platforms.filter((wanted) => !found.some((platform) => isPlatform(wanted, platform)));
   // Where nothing names a platform, all there is was taken.
   if (missing.length === 0 || seen.size === 0) return;
+  if (!isIndex && missing.length < platforms.length) return;
   throw new MirrorError(
     'platform_unknown',
     `${name} has no ${missing.join(', ')}; it has ${[...seen].sort().slice(0, 30).join(', ')}.`,

@@ -63,23 +63,14 @@ export function createWorker(
     listener: Listener,
   ): Promise<Found[]> {
     let found = known ?? (await listReferrers(from, tree.manifests.keys(), mirror.selection.referrers));
-    const missing = await missingReferrers(from, to, found, (referrer, why) => {
+    const missing = await missingReferrers(from, to, found, level, (referrer, why) => {
       found = found.filter((each) => each !== referrer);
       listener.note(`Left out ${referrer.digest}, which refers to ${referrer.subject}: ${why}.`);
     });
     if (missing.length === 0) return found;
     listener.note(`Bringing ${missing.length} of ${found.length} that refer to the image.`);
     await bringReferrers(from, to, missing, tags);
-    await inParallel(missing, 4, async ({ digest, tag }) => {
-      // What is under cosign's tags may have been joined with what was there.
-      if (tag !== undefined) return;
-      const whole = await onSide('target', async () => {
-        const brought = await readTree(registry, to.repository, digest, to.access);
-        return brought && holdsBlobs(registry, to.repository, brought, to.access, level);
-      });
-      if (!whole) throw incomplete(mirror.target, digest);
-    });
-    const [lost] = await missingReferrers(from, to, missing);
+    const [lost] = await missingReferrers(from, to, missing, level);
     if (lost) throw incomplete(mirror.target, lost.digest);
     return found;
   }

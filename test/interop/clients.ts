@@ -17,7 +17,7 @@ export function findCommand(name: string, folders = (process.env['PATH'] ?? '').
 }
 
 /** Finds clients that no package registry has. */
-export function findClients(say: (text: string) => void): Omit<Tools, 'go' | 'schemathesis'> {
+export function findClients(say: (text: string) => void): Omit<Tools, 'go' | 'cosign' | 'schemathesis'> {
   const find = (name: string, what: string) => {
     const path = findCommand(name, [handmade]) ?? findCommand(name);
     if (path) say(`${what}: ${path}`);

@@ -20,8 +20,11 @@ type Arguments = (port: number, folder: string) => Promise<string[]> | string[];
 export const startCrane = (command: string) =>
   start(command, (port) => ['registry', 'serve', '--address', `127.0.0.1:${port}`]);
 
-/** Distribution v3, without logins. */
-export const startDistribution = (command: string) =>
+/** The same with its referrers API: it lists by the config's type, acknowledges no subject, and knows no empty repository. */
+export const startReferrers = (command: string) => start(command, (port) => [`127.0.0.1:${port}`]);
+
+/** Distribution v3, without logins. @param sparse takes an index whose children are missing. */
+export const startDistribution = (command: string, { sparse = false } = {}) =>
   start(command, async (port, folder) => {
     const file = join(folder, 'config.json');
     const config = {
@@ -29,14 +32,18 @@ export const startDistribution = (command: string) =>
       log: { level: 'error' },
       storage: { filesystem: { rootdirectory: join(folder, 'data') } },
       http: { addr: `127.0.0.1:${port}`, secret: 'test' },
+      ...(sparse && { validation: { manifests: { indexes: { platforms: 'none' } } } }),
     };
     await writeFile(file, JSON.stringify(config));
     return ['serve', file];
   });
 
-/** Olareg, with its data in memory. */
-export const startOlareg = (command: string) =>
-  start(command, (port) => ['serve', '--addr', '127.0.0.1', '--port', `${port}`, '--store-type', 'mem']);
+/** Olareg, with its data in memory. @param sparse takes an index whose children are missing. */
+export const startOlareg = (command: string, { sparse = false } = {}) =>
+  start(command, (port) => [
+    ...['serve', '--addr', '127.0.0.1', '--port', `${port}`, '--store-type', 'mem'],
+    ...(sparse ? ['--api-sparse-index'] : []),
+  ]);
 
 async function start(command: string, argumentsFor: Arguments): Promise<Peer> {
   const folder = await mkdtemp(join(tmpdir(), 'dray-peer-'));

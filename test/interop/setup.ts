@@ -1,6 +1,6 @@
 import type { TestProject } from 'vitest/node';
 import { findClients } from './clients.ts';
-import { buildGoTools, type GoTools } from './go-tools.ts';
+import { buildCosign, buildGoTools, type GoTools } from './go-tools.ts';
 import { installSchemathesis } from './schemathesis.ts';
 
 /** What the suites may use; what this machine does not have is absent, and its suite skips. */
@@ -14,6 +14,7 @@ export interface Tools {
   /** Other releases of Skopeo than the system's. */
   skopeos: string[];
   go?: GoTools | undefined;
+  cosign?: string | undefined;
   schemathesis?: string | undefined;
 }
 
@@ -27,6 +28,10 @@ declare module 'vitest' {
 export default async function setup(project: TestProject): Promise<void> {
   const say = (text: string) => void process.stdout.write(`interop: ${text}\n`);
   const clients = findClients(say);
-  const [go, schemathesis] = await Promise.all([buildGoTools(say), installSchemathesis(say)]);
-  project.provide('tools', { ...clients, go, schemathesis });
+  const [go, cosign, schemathesis] = await Promise.all([
+    buildGoTools(say),
+    buildCosign(say),
+    installSchemathesis(say),
+  ]);
+  project.provide('tools', { ...clients, go, cosign, schemathesis });
 }
