@@ -282,7 +282,8 @@ export function createDecider(options: DeciderOptions): Decider {
       const means = { looks: options.observatory.as(keychain), keychain };
       const measured = await options.measure(route, selection, means, deadline);
       const { plan, present } = measured;
-      const rules = await policy.judge({ tenant, plan, selection }, keychain, deadline);
+      const judge = () => policy.judge({ tenant, plan, selection }, keychain, deadline);
+      const rules = await untilDeadline(deadline, judge);
       if (!present) {
         const strict = grant !== undefined;
         await options.checkPush(plan.target, { keychain, strict, dryRun: true }, deadline);

@@ -94,7 +94,8 @@ export function createLocalMirror({
       const deadline = deadlineIn(budget * forecastBudgets);
       const measured = await measure(route, selection, { looks, keychain }, deadline);
       const { plan } = measured;
-      const rules = await policy.judge({ tenant: localTenant, plan, selection }, keychain, deadline);
+      const matter = { tenant: localTenant, plan, selection };
+      const rules = await untilDeadline(deadline, () => policy.judge(matter, keychain, deadline));
       return { ...measured, rules };
     },
     async mirror({ image, repository, choice = {}, signal, onChange, onLog }) {
