@@ -1247,6 +1247,11 @@ export interface components {
         /** @description Where it has no subject of its own: the tag that tells */
         tag?: string;
       }[];
+      /**
+       * @description The target's tag was left as it is: by then the source's pointed elsewhere
+       * @constant
+       */
+      untagged?: true;
     };
     ContainerAnswer: {
       /** @description The mirror's id; absent when nothing was copied and nothing is on record */

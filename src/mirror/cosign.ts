@@ -5,7 +5,7 @@ import type { Manifest } from '../registry/registry.ts';
 import { readBlob } from './blob.ts';
 import { readManifest } from './tree.ts';
 import { onSide } from './side.ts';
-import { fallbackTag, type Found } from './referrers.ts';
+import { fallbackTag, type Found, read } from './referrers.ts';
 import type { Place } from './place.ts';
 
 /**
@@ -56,15 +56,8 @@ export async function holdsAll(
   );
   if (held?.digest === digest) return true;
   if (!held || !grows(tag)) return false;
-  const [own, theirs] = await Promise.all([manifestAt(source, digest), manifestAt(target, held.digest)]);
+  const [own, theirs] = await Promise.all([read(source, digest), read(target, held.digest)]);
   return own !== undefined && theirs !== undefined && added(theirs, own).length === 0;
-}
-
-function manifestAt(
-  { registry, repository, access, side }: Place,
-  digest: Digest,
-): Promise<Manifest | undefined> {
-  return onSide(side, () => registry.manifest({ ...repository, digest }, access));
 }
 
 interface Body extends Record<string, unknown> {

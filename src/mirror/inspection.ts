@@ -17,7 +17,7 @@ import { type Found, listReferrers, missingReferrers, referrersOf } from './refe
 import { onSide } from './side.ts';
 import type { Route } from './target.ts';
 import { readManifest, readTree, type Tree } from './tree.ts';
-import { blobsOf, findFaults } from './verify.ts';
+import { arrivalOf, findFaults } from './verify.ts';
 
 /** Bytes that an envelope may have: it names every referrer. */
 const receiptLimit = 4 * 1024 * 1024;
@@ -88,15 +88,10 @@ export async function inspect(
   for (const { digest: referrer, subject, tag: under } of await lacking(from, to, found, level, faults))
     faults.push(`${under ?? referrer}, which refers to ${subject}, is not there as a whole, or not listed.`);
   const receipts = options.evidence && (await checkReceipts(to, digest, options.evidence, faults));
-  const blobs = blobsOf(tree);
-  const bytes = [...blobs.values()].reduce((sum, size) => sum + size, 0);
   return {
     ...{ target, digest, root: tree.root, faults },
     ...(receipts && { receipts }),
-    arrival: {
-      ...{ manifests: tree.manifests.size, blobs: blobs.size, bytes, foreign: tree.foreign, level },
-      referrers: found,
-    },
+    arrival: arrivalOf(tree, found, level),
   };
 }
 

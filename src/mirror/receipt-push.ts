@@ -12,7 +12,7 @@ import { envelopeType, type Statement } from '../wire/receipt.ts';
 import { attach, pushBlob } from './delivery.ts';
 import type { Pacer } from './pacing.ts';
 import { enter } from './place.ts';
-import { referrersOf } from './referrers.ts';
+import { emptyType, referrersOf } from './referrers.ts';
 import { onSide } from './side.ts';
 
 /** The type of receipts among what refers to an image. */
@@ -21,8 +21,6 @@ export const receiptType = 'application/vnd.dray.receipt.v1+json';
 const sameness = 'dray.receipt.states';
 
 const manifestType = 'application/vnd.oci.image.manifest.v1+json';
-/** OCI image-spec, manifest.md, "Guidance for an Empty Descriptor". */
-const emptyType = 'application/vnd.oci.empty.v1+json';
 const empty = Buffer.from('{}');
 
 /** Leaves a receipt at the target, as something that refers to the image. */

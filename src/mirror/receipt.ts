@@ -4,6 +4,7 @@ import { MirrorError } from '../core/errors.ts';
 import type { Arrival, Mirror } from '../core/mirror.ts';
 import { formatReference } from '../core/reference.ts';
 import { verifyEnvelope } from '../lib/dsse.ts';
+import { parseJson } from '../lib/json.ts';
 import {
   envelope as envelopeSchema,
   predicateType,
@@ -70,7 +71,7 @@ export function checkReceipt(envelope: unknown, keys: readonly KeyObject[], dige
         : `It is signed with no key that is known here: it names ${named.join(', ').slice(0, 200) || 'none'}.`,
     );
   }
-  const stated = statementSchema.safeParse(payloadType === statementPayload ? parse(payload) : undefined);
+  const stated = statementSchema.safeParse(payloadType === statementPayload ? parseJson(payload) : undefined);
   if (!stated.success) throw bad('Its signature is good, but what is signed is no receipt of a mirror.');
   const { subject, predicate } = stated.data;
   const same =
@@ -95,12 +96,4 @@ function bad(message: string): MirrorError {
 function digestSet(digest: string): Record<string, string> {
   const [algorithm = '', hex = ''] = digest.split(':');
   return { [algorithm]: hex };
-}
-
-function parse(payload: Buffer): unknown {
-  try {
-    return JSON.parse(payload.toString('utf8'));
-  } catch {
-    return undefined;
-  }
 }

@@ -21,7 +21,8 @@ export interface Found extends Referrer {
 const countLimit = 1000;
 const depthLimit = 8;
 const parallel = 8;
-const emptyType = 'application/vnd.oci.empty.v1+json';
+/** What an artifact has for a config that has none (OCI image-spec, manifest.md, "Guidance for an Empty Descriptor"). */
+export const emptyType = 'application/vnd.oci.empty.v1+json';
 
 /**
  * The tag under which an index of a manifest's referrers is kept where the registry keeps no list (OCI
@@ -147,7 +148,11 @@ function subjectOf(manifest: Manifest): unknown {
   return (readManifest(manifest)['subject'] as { digest?: unknown } | undefined)?.digest;
 }
 
-function read({ registry, repository, access, side }: Place, digest: Digest): Promise<Manifest | undefined> {
+/** A manifest at a place. */
+export function read(
+  { registry, repository, access, side }: Place,
+  digest: Digest,
+): Promise<Manifest | undefined> {
   return onSide(side, () => registry.manifest({ ...repository, digest }, access));
 }
 

@@ -7,7 +7,7 @@ import { isObject, member, parseJson } from '../lib/json.ts';
 import { isSigned } from '../lib/signed.ts';
 import type { Access, Descriptor, Manifest, Registry } from '../registry/registry.ts';
 import { readBlob } from './blob.ts';
-import { referrersOf } from './referrers.ts';
+import { emptyType, fallbackTag, referrersOf } from './referrers.ts';
 
 // Signatures as cosign keeps them beside an image, checked with given public keys and nothing else: no transparency log,
 // no certificate, no clock. Sources: SIGNATURE_SPEC.md and BUNDLE_SPEC.md of sigstore/cosign, sigstore_bundle.proto.
@@ -18,9 +18,6 @@ const cosignType = 'application/vnd.dev.cosign.artifact.sig.v1+json';
 /** Cosign 3; its attestations have the same type, and only this predicate is a signature of the image. */
 const bundleType = /^application\/vnd\.dev\.sigstore\.bundle(?:\.v|\+json)/;
 const signPredicate = 'https://sigstore.dev/cosign/sign/v1';
-
-/** What an artifact has for a config that has none (OCI image-spec, manifest.md). */
-const emptyType = 'application/vnd.oci.empty.v1+json';
 
 /** Bytes of a payload or bundle; real ones have some 300, and 10,000. */
 const blobLimit = 512 * 1024;
@@ -71,7 +68,7 @@ export async function isSignedBy(
     return false;
   }
 
-  const tag = `${digest.replace(':', '-')}.sig`;
+  const tag = `${fallbackTag(digest)}.sig`;
   if (await inPayloads(await unlessBroken(() => registry.manifest({ ...repository, tag }, access))))
     return true;
   const place = { registry, repository, access, side: 'source' } as const;

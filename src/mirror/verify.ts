@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { algorithmOf, type Digest } from '../core/digest.ts';
 import { MirrorError } from '../core/errors.ts';
-import type { VerifyLevel } from '../core/mirror.ts';
+import type { Arrival, Referrer, VerifyLevel } from '../core/mirror.ts';
 import { formatRepository, type Repository } from '../core/reference.ts';
 import { inParallel } from '../lib/parallel.ts';
 import type { Access, Registry } from '../registry/registry.ts';
@@ -14,6 +14,22 @@ export function blobsOf({ layers, configs, foreign }: Tree): Map<Digest, number>
   const blobs = new Map([...layers, ...configs]);
   for (const layer of foreign) blobs.delete(layer);
   return blobs;
+}
+
+/** What a target was found to hold. */
+export function arrivalOf(tree: Tree, referrers: readonly Referrer[], level: VerifyLevel): Arrival {
+  const blobs = blobsOf(tree);
+  return {
+    manifests: tree.manifests.size,
+    blobs: blobs.size,
+    bytes: [...blobs.values()].reduce((sum, size) => sum + size, 0),
+    foreign: tree.foreign,
+    referrers: referrers.map(({ digest, subject, artifactType, tag }) => ({
+      ...{ digest, subject, artifactType },
+      ...(tag !== undefined && { tag }),
+    })),
+    level,
+  };
 }
 
 /** What is wrong with a blob: it is not there, has another size, or other bytes. */

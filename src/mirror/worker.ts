@@ -11,7 +11,7 @@ import { type Entry, enter } from './place.ts';
 import { type Found, listReferrers, missingReferrers } from './referrers.ts';
 import { onSide } from './side.ts';
 import { readTree, type Tree } from './tree.ts';
-import { blobsOf, holdsBlobs } from './verify.ts';
+import { arrivalOf, holdsBlobs } from './verify.ts';
 
 /** Seconds that reading the target before and after the copy, and the tag, may take. */
 const checkLimit = 300;
@@ -157,19 +157,7 @@ export function createWorker(
     // Before the tag: whoever finds it finds the signatures too.
     const referrers = await bring(mirror, tree, referring, from, to, listener);
     const tagged = await setTag(mirror, tree.root, from.access, to.access, listener);
-    const blobs = blobsOf(tree);
-    return {
-      manifests: tree.manifests.size,
-      blobs: blobs.size,
-      bytes: [...blobs.values()].reduce((sum, size) => sum + size, 0),
-      foreign: tree.foreign,
-      referrers: referrers.map(({ digest, subject, artifactType, tag }) => ({
-        ...{ digest, subject, artifactType },
-        ...(tag !== undefined && { tag }),
-      })),
-      level,
-      ...(!tagged && { untagged: true }),
-    };
+    return { ...arrivalOf(tree, referrers, level), ...(!tagged && { untagged: true }) };
   }
 }
 

@@ -51,6 +51,10 @@ const arrival = z
       }),
     ),
     level: z.enum(verifyLevels).describe('How the target was looked at'),
+    untagged: z
+      .literal(true)
+      .optional()
+      .describe("The target's tag was left as it is: by then the source's pointed elsewhere"),
   })
   .meta({ id: 'Arrival' });
 

@@ -1,4 +1,4 @@
-import { createPublicKey, type KeyObject } from 'node:crypto';
+import type { KeyObject } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { Command, Option } from 'commander';
 import { formatBytes } from '../../core/bytes.ts';
@@ -6,6 +6,7 @@ import { asMirrorError, MirrorError } from '../../core/errors.ts';
 import { type VerifyLevel, verifyLevels } from '../../core/mirror.ts';
 import { formatReference } from '../../core/reference.ts';
 import { parseJson } from '../../lib/json.ts';
+import { readPublicKeys } from '../../lib/signed.ts';
 import { readReceiptKeys } from '../../mirror/receipt.ts';
 import type { Evidence, Inspection } from '../../mirror/inspection.ts';
 import { type Context, exitStatus, type ExitStatus, printJson } from '../context.ts';
@@ -115,8 +116,7 @@ function readKeyFile(text: string, path: string): KeyObject[] {
   try {
     const set = parseJson(Buffer.from(text));
     if (set !== undefined) return readReceiptKeys(set as ReceiptKeysView);
-    const pems = text.match(/-----BEGIN PUBLIC KEY-----[^-]+-----END PUBLIC KEY-----/g) ?? [];
-    if (pems.length > 0) return pems.map((pem) => createPublicKey(pem));
+    return readPublicKeys(text);
   } catch {
     // Falls through: it holds no keys.
   }
