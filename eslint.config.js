@@ -1,7 +1,8 @@
 import tseslint from 'typescript-eslint';
 
 export default tseslint.config(
-  { ignores: ['dist', 'node_modules', '.cache'] },
+  // Of the files that scripts/generate.ts makes, the only one with code.
+  { ignores: ['dist', 'node_modules', '.cache', 'src/cli/openapi.ts'] },
   {
     files: ['**/*.ts'],
     extends: [tseslint.configs.strictTypeChecked],

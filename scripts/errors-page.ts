@@ -28,6 +28,7 @@ export const provokedIn: Partial<Record<ErrorCode, string>> = {
   skopeo_missing: 'src/executor/process.test.ts',
   time_limit: 'test/conformance/executor.ts',
   cancelled: 'test/conformance/executor.ts',
+  bad_receipt: 'src/mirror/receipt.test.ts',
   logins_unreadable: 'src/keychain/keychain.test.ts',
   disk_full: 'test/e2e/disk.test.ts',
   database_unavailable: 'test/e2e/postgres.test.ts',

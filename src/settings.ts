@@ -226,6 +226,15 @@ export const settings = z.strictObject({
     .prefault({})
     .refine(({ records, logs }) => logs <= records, 'keeps logs longer than the records that they belong to')
     .describe('How long what is over stays on record'),
+  receipts: z
+    .strictObject({
+      push: z
+        .boolean()
+        .default(false)
+        .describe('Leave each receipt at the target, as an artifact that refers to the image'),
+    })
+    .prefault({})
+    .describe('Signed statements of what was copied'),
   dockerConfig: z
     .union([z.string().min(1), z.literal(false)])
     .optional()

@@ -1,7 +1,9 @@
 import { existsSync, globSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { format, resolveConfig } from 'prettier';
 import { describe, expect, it } from 'vitest';
+import { clientTypes, readOpenapi } from '../scripts/client-types.ts';
 import { errorsPage, provocationOf, provokedIn } from '../scripts/errors-page.ts';
 import { configJsonSchema } from '../src/config.ts';
 import { catalogue, type ErrorCode } from '../src/core/errors.ts';
@@ -15,6 +17,20 @@ describe('the documents', () => {
     // Prettier aligns tables.
     const plain = (text: string) => text.replace(/ *\| */g, '|').replace(/-{2,}/g, '-');
     expect(plain(read('docs/errors.md'))).toBe(plain(errorsPage()));
+  });
+
+  it('have the types of the API, as its routes have them (node scripts/generate.ts)', async () => {
+    const file = 'src/cli/openapi.ts';
+    const options = { ...(await resolveConfig(join(root, file))), filepath: file };
+    expect(read(file)).toBe(await format(await clientTypes(), options));
+  });
+
+  it('have in the OpenAPI document all that it refers to, each under one name', async () => {
+    const { paths, components } = (await readOpenapi()) as { paths: object; components: { schemas: object } };
+    const named = JSON.stringify({ paths, components }).matchAll(/"#\/components\/schemas\/(\w+)"/g);
+    const schemas = Object.keys(components.schemas);
+    expect([...named].map(([, name]) => name).filter((name) => !schemas.includes(name ?? ''))).toEqual([]);
+    expect(schemas.filter((name) => name.endsWith('Input'))).toEqual([]);
   });
 
   it('say of every error how it is provoked', () => {

@@ -11,6 +11,7 @@ import type { Duplex } from 'node:stream';
 import type { KeyStore } from '../core/key.ts';
 import { MirrorError } from '../core/errors.ts';
 import type { Feeds } from '../mirror/feed.ts';
+import type { Receipts } from '../mirror/receipts.ts';
 import type { MirrorService } from '../mirror/service.ts';
 import type { Channel } from '../platform/channel.ts';
 import type { Pairings } from '../platform/pairing.ts';
@@ -24,6 +25,8 @@ import { registerHealth } from './routes/health.ts';
 import { registerKeys } from './routes/keys.ts';
 import { registerMirrors } from './routes/mirrors.ts';
 import { registerPairing } from './routes/pairing.ts';
+import { registerPlan } from './routes/plan.ts';
+import { registerReceipts } from './routes/receipts.ts';
 import { registerViews } from './routes/views.ts';
 import { registerWave } from './routes/wave.ts';
 import { createStreams, type Streams } from './streams.ts';
@@ -39,6 +42,7 @@ export type App = FastifyInstance<
 export interface AppOptions {
   service: MirrorService;
   feeds: Feeds;
+  receipts: Pick<Receipts, 'find' | 'keys' | 'rotate'>;
   keys: KeyStore;
   /** DRAY_API_KEY. */
   adminKey: string | undefined;
@@ -138,7 +142,9 @@ export async function createApp(options: AppOptions): Promise<App> {
   await registerDocs(app, dependencies);
   registerWave(app, dependencies);
   registerMirrors(app, dependencies);
+  registerPlan(app, dependencies);
   registerEvents(app, dependencies);
+  registerReceipts(app, dependencies);
   registerKeys(app, dependencies);
   registerHealth(app, dependencies);
   registerViews(app, dependencies);

@@ -50,10 +50,8 @@ export function handleError(error: FastifyError, request: FastifyRequest, reply:
     return send(reply, status, new MirrorError('invalid_request', `${error.message.replace(/\.$/, '')}.`));
   }
   const known = asMirrorError(error);
-  if (known.code === 'internal')
-    request.log.error({ err: known.cause ?? known }, 'A request failed inside Dray');
   const answer = statusOf(known);
-  note(request, answer, known);
+  noteFailure(request, known);
   if (answer === 503 || answer === 429)
     void reply.header('retry-after', Math.ceil(known.retryAfter ?? defaultRetryAfter));
   if (answer === 401) void reply.header('www-authenticate', 'Bearer realm="dray"');
@@ -77,8 +75,11 @@ const unnoted = new Set<ErrorCode>([
 ]);
 
 /** What callers hear, for who runs the service and is asked about it. */
-function note(request: FastifyRequest, status: number, { code, side, message }: MirrorError): void {
+export function noteFailure(request: FastifyRequest, error: MirrorError): void {
+  const { code, side, message } = error;
+  if (code === 'internal') request.log.error({ err: error.cause ?? error }, 'A request failed inside Dray');
   if (unnoted.has(code)) return;
+  const status = statusOf(error);
   const { method, ip: address, routeOptions } = request;
   const about = { status, code, ...(side && { side }), method, route: routeOptions.url, address };
   if (status >= 500) request.log.warn(about, message);

@@ -49,7 +49,9 @@ async function start(settings: Partial<LimitSettings>, trustProxy: string[] | fa
       throw new MirrorError('unauthenticated', 'Who is that?');
     });
     limits.admit(request, token, admin);
-    return { ok: true };
+    const { more = '0' } = request.query as { more?: string };
+    const refused = Array.from({ length: Number(more) }, () => limits.countMore(request));
+    return { ok: true, refused: refused.map((error) => error?.message) };
   };
   app.post('/submit', { config: { limit: 'submit-by-body' } }, (request) =>
     enter(request, (request.body as { towerAccessToken: string }).towerAccessToken),
@@ -146,6 +148,36 @@ describe('the limit of an address', () => {
     expect(await open({ from: '2001:db8:1:3::1' })).toBe(200);
     expect(await open({ from: '192.0.2.9' })).toBe(200);
     expect(await open({ from: '::ffff:192.0.2.9' })).toBe(429);
+  });
+});
+
+describe('a call that asks for several things', () => {
+  const ask = async (more: number, options: Call) => {
+    const answer = await call('POST', `/submit?more=${more}`, options);
+    const { refused } = answer.json<{ refused?: (string | null)[] }>();
+    return { status: answer.statusCode, let: refused?.filter((message) => message === null).length, refused };
+  };
+
+  it('counts as so many calls, and is told which of them are too many', async () => {
+    await start({ submit: { perCaller: 5, perAddress: 0 } });
+    expect(await ask(2, { as: 'ann' })).toMatchObject({ status: 200, let: 2 });
+    const { refused } = await ask(3, { as: 'ann' });
+    expect(refused).toEqual([
+      null,
+      ...Array<unknown>(2).fill(expect.stringContaining('Too many submits with this access token')),
+    ]);
+    expect((await ask(0, { as: 'ann' })).status).toBe(429);
+    expect(await ask(4, { as: 'bob' })).toMatchObject({ status: 200, let: 4 });
+  });
+
+  it('takes from its address nothing that its caller may not have, and nothing for an administrator', async () => {
+    await start({ submit: { perCaller: 2, perAddress: 6 } });
+    expect(await ask(50, { as: 'boss' })).toMatchObject({ status: 200, let: 50 });
+    expect(await ask(9, { as: 'ann' })).toMatchObject({ status: 200, let: 1 });
+    expect(await ask(1, { as: 'bob' })).toMatchObject({ status: 200, let: 1 });
+    expect(await ask(1, { as: 'pat' })).toMatchObject({ status: 200, let: 1 });
+    const { status } = await ask(0, { as: 'pat' });
+    expect(status).toBe(429);
   });
 });
 

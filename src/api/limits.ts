@@ -24,6 +24,8 @@ export interface Visit {
   address: string;
   /** Milliseconds that its address would have to wait; 0: counted, and let in. */
   wait: number;
+  /** Whose call it is, once that is known and counted; absent: an administrator's, which is not. */
+  caller?: string;
 }
 
 declare module 'fastify' {
@@ -49,6 +51,11 @@ export interface Limits {
    * @throws MirrorError `too_many_requests`.
    */
   admit(request: FastifyRequest, id: string, admin: boolean): void;
+  /**
+   * Counts another thing that an admitted call asks for, as if it were a call of its own.
+   * @returns why it is over a limit; then nothing was counted.
+   */
+  countMore(request: FastifyRequest): MirrorError | undefined;
   /**
    * Checks a token. Calls with the same token share one check; each check that ends with `unauthenticated` is a
    * failed login of its address. When it has had too many, only what was good lately, or is a key, is checked at all.
@@ -172,6 +179,17 @@ export function createLimits(
       if (wait > 0) throw tooMany(perAddress[kind], wait, `from ${address}`);
       const pause = perCaller[kind].buckets.take(id);
       if (pause > 0) throw tooMany(perCaller[kind], pause, 'with this access token');
+      visit.caller = id;
+    },
+    countMore({ visit }) {
+      if (visit?.caller === undefined) return undefined;
+      const { kind, address, caller } = visit;
+      const wait = perAddress[kind].buckets.take(address);
+      if (wait > 0) return tooMany(perAddress[kind], wait, `from ${address}`);
+      const pause = perCaller[kind].buckets.take(caller);
+      if (pause === 0) return undefined;
+      perAddress[kind].buckets.giveBack(address);
+      return tooMany(perCaller[kind], pause, 'with this access token');
     },
     login<T>(request: FastifyRequest, { hash, scope = '' }: Login, check: () => Promise<T>): Promise<T> {
       const address = addressOf(request);

@@ -1,18 +1,22 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { asMirrorError } from '../core/errors.ts';
 import { inParallel } from '../lib/parallel.ts';
+import type { createSlots } from '../lib/slots.ts';
 import type { MirrorEventView } from '../wire/event.ts';
 import type { MirrorAnswer } from '../wire/mirror.ts';
-import type { Client } from './client.ts';
+import type { Client, Plan } from './client.ts';
 import { type Context, exitStatus, type ExitStatus, printJson } from './context.ts';
-import { formatLayer } from './format.ts';
+import { formatCost, formatLayer } from './format.ts';
 import { changeOf, createView, type Row } from './live.ts';
 import { LostSight, watch } from './watch.ts';
 
 type Report = (change: Partial<Row>) => void;
 
-/** Takes one image to the target; reports each change. Settles when there is nothing more to see. */
-export type Run = (image: string, report: Report) => Promise<void>;
+/** What a row is to bring. */
+export type Item = Pick<Row, 'name' | 'image' | 'to'>;
+
+/** Takes one image to its target; reports each change. Settles when there is nothing more to see. */
+export type Run = (item: Item, report: Report) => Promise<void>;
 
 /** What a batch is done with. */
 export interface Runs {
@@ -30,23 +34,19 @@ export interface BatchOptions {
   patient: boolean;
 }
 
-/** How many images are asked for at once; the service itself decides how many it copies. */
-export const submits = 16;
+/** How many mirrors are watched at once: a service gives 100 streams to a caller. The others wait for their turn. */
+export const watches = 64;
 
-/** Runs a batch and shows it. @param names what each is called that is shown; one that comes twice is run once. */
+/** Runs a batch and shows it. */
 export async function runBatch(
   context: Context,
-  names: readonly string[],
+  items: readonly Item[],
   { run, parallel, stopped, close }: Runs,
   { json, patient }: BatchOptions,
 ): Promise<ExitStatus> {
   const { signal, stderr } = context;
   const view = json ? undefined : await createView(context);
-  const rows = [...new Set(names)].map((image): Row => ({
-    image,
-    state: 'waiting',
-    startedAt: performance.now(),
-  }));
+  const rows = items.map((item): Row => ({ ...item, state: 'waiting', startedAt: performance.now() }));
   try {
     await inParallel(rows, parallel, async (row) => {
       const change = (values: Partial<Row>) => {
@@ -55,7 +55,7 @@ export async function runBatch(
       };
       change({ startedAt: performance.now() });
       try {
-        await (patient ? whenLetIn(() => run(row.image, change), change, signal) : run(row.image, change));
+        await (patient ? whenLetIn(() => run(row, change), change, signal) : run(row, change));
       } catch (error) {
         if (signal.aborted) return;
         change({ state: 'failed', failure: asMirrorError(error).toFailure() });
@@ -90,38 +90,55 @@ async function whenLetIn(work: () => Promise<void>, report: Report, signal: Abor
   }
 }
 
+/** Reports what a dry run has found out. */
+export function reportPlan(
+  { stderr }: Context,
+  name: string,
+  plan: Plan,
+  report: Report,
+  verbose?: true,
+): void {
+  const failure = plan.rules.find(({ refusal }) => refusal)?.refusal;
+  const state = failure ? 'failed' : plan.present ? 'present' : 'missing';
+  report({ target: plan.target, plan, state, ...(failure && { failure }) });
+  if (verbose) stderr.write(formatCost(plan).replace(/^/gm, `${name}: `) + '\n');
+}
+
 export interface FollowOptions {
-  /** What the image is called in the log. */
-  image: string;
-  dryRun: boolean;
+  /** What the mirror is called in the log. */
+  name: string;
   wait: boolean;
   verbose?: true;
+  /** Bounds how many are watched. */
+  inSlot: ReturnType<typeof createSlots>;
 }
 
 /** Reports what the service has answered, and what becomes of it until it has ended. */
 export async function followAnswer(
   service: Client,
   { signal, stderr }: Context,
-  { image, dryRun, wait, verbose }: FollowOptions,
-  { target, cached, mirrorId: id }: MirrorAnswer,
+  { name, wait, verbose, inSlot }: FollowOptions,
+  { target, cached, mirrorId: id }: Partial<MirrorAnswer>,
   report: Report,
 ): Promise<void> {
-  report({ target, ...(id !== undefined && { id }) });
+  report({ ...(target !== undefined && { target }), ...(id !== undefined && { id }) });
   if (cached) return report({ state: 'present' });
-  if (dryRun || id === undefined) return report({ state: 'missing' });
+  if (id === undefined) return report({ state: 'missing' });
   report({ state: 'queued' });
   if (!wait) return;
   try {
     const onEvent = (event: MirrorEventView) =>
-      event.type === 'layer' && stderr.write(`${image}: ${formatLayer(event)}\n`);
-    await watch(service, id, (seen) => report(changeOf(seen)), { signal, ...(verbose && { onEvent }) });
+      event.type === 'layer' && stderr.write(`${name}: ${formatLayer(event)}\n`);
+    await inSlot(() =>
+      watch(service, id, (seen) => report(changeOf(seen)), { signal, ...(verbose && { onEvent }) }),
+    );
   } catch (error) {
     if (!(error instanceof LostSight)) throw error;
     return report({ note: error.message });
   }
   if (verbose)
     stderr.write(
-      await service.log(id).catch((error: unknown) => `${image}: no log: ${asMirrorError(error).message}\n`),
+      await service.log(id).catch((error: unknown) => `${name}: no log: ${asMirrorError(error).message}\n`),
     );
 }
 
@@ -132,16 +149,8 @@ function statusOf(rows: readonly Row[]): ExitStatus {
     : exitStatus.pending;
 }
 
-function toJson({
-  image,
-  target,
-  state,
-  id,
-  progress,
-  failure,
-  note,
-  startedAt,
-  endedAt = startedAt,
-}: Row): object {
-  return { image, target, state, id, progress, failure, note, milliseconds: Math.round(endedAt - startedAt) };
+function toJson({ startedAt, endedAt = startedAt, ...row }: Row): object {
+  const { image, to, target, state, id, progress, plan, failure, note } = row;
+  const milliseconds = Math.round(endedAt - startedAt);
+  return { image, to, target, state, id, progress, plan, failure, note, milliseconds };
 }

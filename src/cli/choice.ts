@@ -1,5 +1,6 @@
-import { Option } from 'commander';
-import type { Choice } from '../core/selection.ts';
+import { InvalidArgumentError, Option } from 'commander';
+import { asMirrorError, MirrorError } from '../core/errors.ts';
+import { type Choice, parsePlatform } from '../core/selection.ts';
 
 /** Options that say what of an image is wanted. */
 export interface ChoiceOptions {
@@ -12,11 +13,11 @@ export function choiceOptions(): Option[] {
     new Option(
       '--platform <platform>',
       'only this platform, such as linux/amd64; repeatable, or a list with commas',
-    ).argParser(collect),
+    ).argParser((text, before?: string[]) => collect(text, before, parsePlatform)),
     new Option(
       '--referrers <types>',
       'what comes along of signatures and the like: all, none, or artifact types with commas',
-    ).argParser(collect),
+    ).argParser((text, before?: string[]) => collect(text, before, readReferrers)),
   ];
 }
 
@@ -30,7 +31,20 @@ export function choiceOf({ platform, referrers }: ChoiceOptions): Choice {
   };
 }
 
-function collect(text: string, before: string[] = []): string[] {
+/** Wrong use is told before anything is asked for. */
+function collect(text: string, before: string[] = [], read: (part: string) => string): string[] {
   const parts = text.split(',').map((part) => part.trim());
-  return [...before, ...parts.filter((part) => part !== '')];
+  try {
+    return [...before, ...parts.filter((part) => part !== '').map((part) => read(part))];
+  } catch (error) {
+    throw new InvalidArgumentError(asMirrorError(error).message);
+  }
+}
+
+function readReferrers(text: string): string {
+  if (text === 'all' || text === 'none' || /^[!-~]+\/[!-~]+$/.test(text)) return text;
+  throw new MirrorError(
+    'invalid_request',
+    'Give all, none, or artifact types such as application/spdx+json.',
+  );
 }

@@ -1,30 +1,45 @@
 import { readFile } from 'node:fs/promises';
+import createApi from 'openapi-fetch';
 import type { Config } from '../config.ts';
 import { type ErrorCode, catalogue, MirrorError, type Side } from '../core/errors.ts';
-import type { Health } from '../wire/health.ts';
-import type { CreatedKey, KeyView } from '../wire/key.ts';
+import type { components, paths } from './openapi.ts';
 import { type Brought, readStream } from './stream.ts';
-import type { MirrorAnswer, MirrorList, MirrorView } from '../wire/mirror.ts';
 
-/** Our own API, as the commands use it. Every method throws MirrorError. */
+type Schemas = components['schemas'];
+export type NewMirrors = Schemas['NewMirrors'];
+export type Outcome = Schemas['Outcome'];
+export type OutcomeError = Schemas['OutcomeError'];
+export type Plan = Schemas['Plan'];
+export type ListQuery = NonNullable<paths['/v1/mirrors']['get']['parameters']['query']>;
+
+/** Our own API, as the commands use it; its types are those of the OpenAPI document. Every method throws MirrorError. */
 export interface Client {
   readonly url: string;
-  submit(image: string, to: string, dryRun: boolean): Promise<MirrorAnswer>;
-  mirror(id: string): Promise<MirrorView>;
+  /** An outcome for each image and target, in the order asked for. */
+  submit(batch: NewMirrors): Promise<Outcome[]>;
+  /** What that would do. */
+  plan(batch: NewMirrors): Promise<Schemas['PlanOutcome'][]>;
+  mirror(id: string): Promise<Schemas['Mirror']>;
   /** Live events of a mirror from its beginning, or behind one of them, until the stream ends or is cut. */
   events(id: string, after: string | undefined, signal: AbortSignal): Promise<AsyncIterable<Brought>>;
-  cancel(id: string): Promise<MirrorView>;
-  retry(id: string): Promise<MirrorAnswer>;
-  list(query: { limit: string; before?: string; state?: string }): Promise<MirrorList>;
+  cancel(id: string): Promise<Schemas['Mirror']>;
+  retry(id: string): Promise<Schemas['MirrorAnswer']>;
+  list(query: ListQuery): Promise<Schemas['MirrorList']>;
   log(id: string): Promise<string>;
-  createKey(name: string, admin: boolean): Promise<CreatedKey>;
-  listKeys(): Promise<{ keys: KeyView[] }>;
-  revokeKey(id: string): Promise<KeyView>;
-  health(): Promise<Health>;
+  receipt(id: string): Promise<Schemas['Envelope']>;
+  receiptKeys(): Promise<Schemas['ReceiptKeys']>;
+  rotateReceiptKey(): Promise<Schemas['ReceiptKey']>;
+  createKey(name: string, admin: boolean): Promise<Schemas['CreatedKey']>;
+  listKeys(): Promise<{ keys: Schemas['Key'][] }>;
+  revokeKey(id: string): Promise<Schemas['Key']>;
+  health(): Promise<Schemas['Health']>;
 }
 
-/** Milliseconds that a service may take to say that it is there, and to answer a call (a submit may take 30 s). */
-const limits = { probe: 2000, call: 60_000 };
+/**
+ * Milliseconds that a service may take to say that it is there, to answer a call, and to answer a batch: it goes on asking
+ * what is down for a moment.
+ */
+const limits = { probe: 2000, call: 60_000, batch: 300_000 };
 
 /**
  * Finds the service: `--url`, else DRAY_URL, else whatever listens on the configured host and port.
@@ -110,54 +125,55 @@ function away(base: string, cause: unknown): MirrorError {
 }
 
 function createClient(base: string, login: Login, stop: AbortSignal): Client {
-  function call(method: string, path: string, body?: unknown): Promise<Response> {
-    return ask(path, {
-      method,
-      signal: AbortSignal.any([stop, AbortSignal.timeout(limits.call)]),
-      headers: body === undefined ? {} : { 'content-type': 'application/json' },
-      ...(body !== undefined && { body: JSON.stringify(body) }),
-    });
-  }
-
-  async function ask(
-    path: string,
-    init: Omit<RequestInit, 'headers'> & { headers: Login },
-  ): Promise<Response> {
-    const headers = { ...login, ...init.headers };
-    const answer = await fetch(base + path, { ...init, headers }).catch((error: unknown) => {
-      stop.throwIfAborted();
-      throw away(base, error);
-    });
-    if (answer.ok) return answer;
-    throw await refusal(answer, !login['authorization']);
-  }
-  const json = async <T>(method: string, path: string, body?: unknown) =>
-    (await (await call(method, path, body)).json()) as T;
-  const id = encodeURIComponent;
+  const api = createApi<paths>({
+    baseUrl: base,
+    headers: login,
+    /** Whoever calls has a good answer, or a MirrorError. */
+    async fetch(request) {
+      const answer = await fetch(request).catch((error: unknown) => {
+        stop.throwIfAborted();
+        throw away(base, error);
+      });
+      if (answer.ok) return answer;
+      throw await refusal(answer, !login['authorization']);
+    },
+  });
+  const within = (limit = limits.call) => ({ signal: AbortSignal.any([stop, AbortSignal.timeout(limit)]) });
+  const of = (id: string) => ({ ...within(), params: { path: { id } } });
 
   return {
     url: base,
-    submit: (image, to, dryRun) => json('POST', '/v1/mirrors', { image, to, dryRun }),
-    mirror: (mirror) => json('GET', `/v1/mirrors/${id(mirror)}`),
-    events: (mirror, after, signal) =>
+    submit: async (body) => dataOf(await api.POST('/v1/mirrors', { ...within(limits.batch), body })).outcomes,
+    plan: async (body) => dataOf(await api.POST('/v1/plan', { ...within(limits.batch), body })).plans,
+    mirror: async (id) => dataOf(await api.GET('/v1/mirrors/{id}', of(id))),
+    events: (id, after, signal) =>
       readStream(
-        (cut) =>
-          ask(`/v1/mirrors/${id(mirror)}/events`, {
-            signal: cut,
-            headers: after === undefined ? {} : { 'last-event-id': after },
-          }),
+        async (cut) => {
+          const header = after === undefined ? {} : { 'last-event-id': after };
+          const options = { params: { path: { id }, header }, parseAs: 'stream', signal: cut } as const;
+          return (await api.GET('/v1/mirrors/{id}/events', options)).response;
+        },
         AbortSignal.any([stop, signal]),
         limits.call,
       ),
-    cancel: (mirror) => json('POST', `/v1/mirrors/${id(mirror)}/cancel`),
-    retry: (mirror) => json('POST', `/v1/mirrors/${id(mirror)}/retry`),
-    list: (query) => json('GET', `/v1/mirrors?${new URLSearchParams(query).toString()}`),
-    log: async (mirror) => (await call('GET', `/v1alpha1/mirrors/${id(mirror)}/logs`)).text(),
-    createKey: (name, admin) => json('POST', '/v1/keys', { name, admin }),
-    listKeys: () => json('GET', '/v1/keys'),
-    health: () => json('GET', '/health'),
-    revokeKey: (key_) => json('DELETE', `/v1/keys/${id(key_)}`),
+    cancel: async (id) => dataOf(await api.POST('/v1/mirrors/{id}/cancel', of(id))),
+    retry: async (id) => dataOf(await api.POST('/v1/mirrors/{id}/retry', of(id))),
+    list: async (query) => dataOf(await api.GET('/v1/mirrors', { ...within(), params: { query } })),
+    log: async (id) => dataOf(await api.GET('/v1alpha1/mirrors/{id}/logs', { ...of(id), parseAs: 'text' })),
+    receipt: async (id) => dataOf(await api.GET('/v1/mirrors/{id}/receipt', of(id))),
+    receiptKeys: async () => dataOf(await api.GET('/.well-known/dray-receipt-keys.json', within())),
+    rotateReceiptKey: async () => dataOf(await api.POST('/v1/receipt-keys', within())),
+    createKey: async (name, admin) =>
+      dataOf(await api.POST('/v1/keys', { ...within(), body: { name, admin } })),
+    listKeys: async () => dataOf(await api.GET('/v1/keys', within())),
+    revokeKey: async (id) => dataOf(await api.DELETE('/v1/keys/{id}', of(id))),
+    health: async () => dataOf(await api.GET('/health', within())),
   };
+}
+
+/** An answer that is not good was thrown by `fetch` already. */
+function dataOf<T>({ data }: { data?: T }): NonNullable<T> {
+  return data as NonNullable<T>;
 }
 
 /** The service's own error, as if it had happened here. */
@@ -180,12 +196,25 @@ async function refusal(answer: Response, withoutKey: boolean): Promise<MirrorErr
   const wait = answer.headers.get('retry-after');
   // Not our own words: what stands before a service that stops or starts, or Fastify while it closes.
   const away = answer.status >= 502 && answer.status <= 504;
-  const untyped = away ? 'refused' : 'internal';
-  const known = code !== undefined && Object.hasOwn(catalogue, code) ? (code as ErrorCode) : untyped;
-  return new MirrorError(known, said, {
+  return new MirrorError(codeOf(code) ?? (away ? 'refused' : 'internal'), said, {
     ...(side && { side }),
     ...(remedy !== undefined && { remedy }),
     ...(wait !== null && { retryAfter: Number(wait) }),
     retryable: away || answer.status === 429,
   });
+}
+
+/** What the service says of one of many, as if it had happened here. */
+export function toError(error: OutcomeError): MirrorError {
+  const { code, message, side, remedy, retryable, retryAfter } = error;
+  return new MirrorError(codeOf(code) ?? 'internal', message, {
+    ...(side && { side }),
+    ...{ remedy, retryable },
+    ...(retryAfter !== undefined && { retryAfter }),
+  });
+}
+
+/** Undefined for a code of a newer service. */
+function codeOf(code: string | undefined): ErrorCode | undefined {
+  return code !== undefined && Object.hasOwn(catalogue, code) ? (code as ErrorCode) : undefined;
 }

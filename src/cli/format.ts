@@ -1,7 +1,8 @@
 import { styleText } from 'node:util';
 import { formatBytes } from '../core/bytes.ts';
 import type { LayerEventView } from '../wire/event.ts';
-import type { FailureView, MirrorView, WaitView } from '../wire/mirror.ts';
+import type { ArrivalView, FailureView, MirrorView, WaitView } from '../wire/mirror.ts';
+import type { Plan } from './client.ts';
 
 type Colour = 'red' | 'green' | 'yellow' | 'blue' | 'dim' | 'bold';
 
@@ -72,6 +73,32 @@ export function formatProgress({ layersDone, layersTotal, bytesDone, bytesTotal 
   return `${layersDone}/${layersTotal} layers, ${done}${formatBytes(bytesTotal)}`;
 }
 
+/** `12.3 MB of 28.1 MB, 3 of 4 blobs, 2 of 2 referrers`: what of it would be moved; nothing where there is none. */
+export function formatPlan({ present, bytes, blobs, referrers }: Plan): string {
+  if (present) return '';
+  const of = ({ missing, total }: { missing: number; total: number }, what: string) =>
+    `${missing} of ${total} ${what}`;
+  return [
+    `${formatBytes(bytes.missing)} of ${formatBytes(bytes.total)}`,
+    of(blobs, 'blobs'),
+    ...(referrers.total > 0 ? [of(referrers, 'referrers')] : []),
+  ].join(', ');
+}
+
+/** What else a dry run tells, a fact a line. */
+export function formatCost({ digest, manifests, foreign, rate, rules }: Plan): string {
+  const { reads, remaining, limit, resumesAt } = rate;
+  const known =
+    remaining === undefined ? '' : `; ${remaining}${limit === undefined ? '' : ` of ${limit}`} left there`;
+  return [
+    `digest ${digest}, ${manifests.missing} of ${manifests.total} manifests`,
+    `reads ${reads} manifests of the source${known}`,
+    ...(resumesAt === undefined ? [] : [`the source lets nobody in before ${resumesAt}`]),
+    ...foreign.map((layer) => `${layer} has URLs of its own and is not moved`),
+    ...rules.map(({ rule, passed, why }) => `rule ${rule}: ${passed ? 'passed' : 'refused'}, ${why}`),
+  ].join('\n');
+}
+
 /** `docker.io until 14:05`, or without a host `14:05:03`: in local time, with the day where it is another one. */
 function formatUntil({ until, host }: WaitView): string {
   const end = new Date(until);
@@ -98,13 +125,18 @@ export function formatLayer({
   return `layer ${digest.slice(0, 19)} ${state}, ${formatBytes(size)}`;
 }
 
+/** What a target holds, and how it was looked at. */
+function formatArrival({ manifests, blobs, bytes, referrers, level }: ArrivalView): string {
+  return `${manifests} manifests, ${blobs} blobs, ${formatBytes(bytes)}, ${referrers.length} referrers (seen: ${level})`;
+}
+
 const colours: Partial<Record<string, Colour>> = { done: 'green', failed: 'red', cancelled: 'red' };
 
 const waits = (wait: WaitView) => `${wait.host === undefined ? 'until' : 'for'} ${formatUntil(wait)}`;
 
 /** One mirror in full, a fact a line. */
 export function formatMirror(mirror: MirrorView, stream: NodeJS.WriteStream): string {
-  const { state, phase, failure, wait, createdAt, finishedAt } = mirror;
+  const { state, phase, failure, wait, platforms, referrers, arrival, createdAt, finishedAt } = mirror;
   const shown = paint(stream, colours[state] ?? 'blue', phase && state === 'copying' ? phase : state);
   const took = (finishedAt ? Date.parse(finishedAt) : Date.now()) - Date.parse(createdAt);
   const facts = [
@@ -113,7 +145,10 @@ export function formatMirror(mirror: MirrorView, stream: NodeJS.WriteStream): st
     ['source', mirror.source],
     ['target', mirror.target],
     ['digest', mirror.digest],
+    ...(platforms ? [['only', platforms.join(', ')]] : []),
+    ...(referrers === 'all' ? [] : [['with', `referrers: ${[referrers].flat().join(', ')}`]]),
     ['copied', formatProgress(mirror.progress) || 'not counted'],
+    ...(arrival ? [['there', formatArrival(arrival)]] : []),
     ['asked', `${createdAt} (${finishedAt ? 'took' : 'for'} ${formatDuration(took)})`],
     ['tries', String(mirror.attempts)],
     ['id', mirror.id],

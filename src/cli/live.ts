@@ -1,9 +1,11 @@
 import type { Progress } from '../core/mirror.ts';
 import type { FailureView, WaitView } from '../wire/mirror.ts';
+import type { Plan } from './client.ts';
 import type { Context } from './context.ts';
 import {
   formatDuration,
   formatFailure,
+  formatPlan,
   formatProgress,
   formatWait,
   indent,
@@ -14,13 +16,19 @@ import type { Seen } from './watch.ts';
 
 /** How far one image of a batch is. */
 export interface Row {
+  /** What it is called: the image, and where it goes when there are several targets. */
+  name: string;
   image: string;
+  /** The target as it was asked for. */
+  to?: string;
   target?: string;
   /** `waiting`: not asked for yet. `present`: it was there already. `missing`: a dry run found it missing. */
   state: 'waiting' | 'present' | 'missing' | 'queued' | 'copying' | 'done' | 'failed' | 'cancelled';
   phase?: string;
   id?: string;
   progress?: Progress;
+  /** Of a dry run. */
+  plan?: Plan;
   failure?: FailureView;
   /** While it is `queued`: when it is tried again. */
   wait?: WaitView | undefined;
@@ -60,6 +68,9 @@ const colours = {
 } as const;
 const words: Partial<Record<Row['state'], string>> = { present: 'there already', missing: 'would be copied' };
 
+/** What is drawn first where not everything fits. */
+const order: Row['state'][] = ['copying', 'queued', 'waiting'];
+
 /** Milliseconds between two drawings: time goes on also when nothing else does. */
 const drawEvery = 100;
 
@@ -72,21 +83,22 @@ async function createLiveView({ stdout, stderr }: Context): Promise<View> {
   // Only here: it costs 25 ms.
   const { createLogUpdate } = await import('log-update');
   const draw = createLogUpdate(stdout);
-  const running = new Map<string, Row>();
-  const left = new Map<string, Row>();
+  const running = new Set<Row>();
+  const left = new Set<Row>();
   const redraw = () => {
-    const lines = [...running.values()].map((row) => describe(row, stdout));
+    const rows = [...running].sort((a, b) => order.indexOf(a.state) - order.indexOf(b.state));
     // What does not fit would scroll away and could not be drawn over.
     const room = Math.max(1, stdout.rows - 2);
-    const more = lines.length > room ? [`  and ${lines.length - room} more`] : [];
-    draw([...lines.slice(0, room), ...more].join('\n'));
+    const lines = rows.slice(0, room).map((row) => describe(row, stdout));
+    const more = rows.length > room ? [`  and ${rows.length - room} more`] : [];
+    draw([...lines, ...more].join('\n'));
   };
   const timer = setInterval(redraw, drawEvery);
   return {
     show(row) {
-      if (row.endedAt === undefined) return void running.set(row.image, row);
-      running.delete(row.image);
-      if (row.failure || row.note) left.set(row.image, row);
+      if (row.endedAt === undefined) return void running.add(row);
+      running.delete(row);
+      if (row.failure || row.note) left.add(row);
       draw.persist(describe(row, stdout));
       redraw();
     },
@@ -94,19 +106,19 @@ async function createLiveView({ stdout, stderr }: Context): Promise<View> {
       clearInterval(timer);
       draw.clear();
       draw.done();
-      for (const row of left.values()) stderr.write(explain(row, stderr));
+      for (const row of left) stderr.write(explain(row, stderr));
     },
   };
 }
 
 function createPlainView({ stdout, stderr }: Context): View {
-  const last = new Map<string, string>();
+  const last = new Map<Row, string>();
   return {
     show(row) {
       if (row.note && row.endedAt !== undefined) stderr.write(explain(row, stderr));
       const shown = wordOf(row);
-      if (row.state === 'waiting' || last.get(row.image) === shown) return;
-      last.set(row.image, shown);
+      if (row.state === 'waiting' || last.get(row) === shown) return;
+      last.set(row, shown);
       stdout.write(`${describe(row, stdout)}\n`);
       if (row.state === 'failed') stderr.write(explain(row, stderr));
     },
@@ -116,23 +128,24 @@ function createPlainView({ stdout, stderr }: Context): View {
 
 /** `✓ ubuntu → quay.io/library/ubuntu:latest  done  6/6 layers, 28.1 MB  3.2 s`, as wide as the terminal. */
 function describe(row: Row, stream: NodeJS.WriteStream): string {
-  const { image, target, state, phase, progress, startedAt, endedAt } = row;
+  const { name, image, target, state, phase, progress, plan, startedAt, endedAt } = row;
   const word = state === 'copying' ? (phase ?? state) : wordOf(row);
   const took = formatDuration((endedAt ?? performance.now()) - startedAt);
-  const rest = [word, progress ? formatProgress(progress) : '', state === 'waiting' ? '' : took];
+  const amount = plan ? formatPlan(plan) : progress ? formatProgress(progress) : '';
+  const rest = [word, amount, state === 'waiting' ? '' : took];
   const facts = rest.filter((part) => part !== '').join('  ');
-  const name = target === undefined ? image : `${image} → ${target}`;
+  const route = target === undefined ? name : `${image} → ${target}`;
   const width = stream.isTTY ? stream.columns - facts.length - 5 : Infinity;
-  return `${paint(stream, colours[state], marks[state])} ${shorten(name, width)}  ${paint(stream, colours[state], facts)}`;
+  return `${paint(stream, colours[state], marks[state])} ${shorten(route, width)}  ${paint(stream, colours[state], facts)}`;
 }
 
 function wordOf({ state, wait }: Row): string {
   return state === 'queued' && wait ? formatWait(wait) : (words[state] ?? state);
 }
 
-function explain({ image, failure, note }: Row, stream: NodeJS.WriteStream): string {
-  if (note) return `${paint(stream, 'yellow', '!')} ${image}\n${indent(note)}\n`;
-  return failure ? `${paint(stream, 'red', '✗')} ${image}\n${indent(formatFailure(failure))}\n` : '';
+function explain({ name, failure, note }: Row, stream: NodeJS.WriteStream): string {
+  if (note) return `${paint(stream, 'yellow', '!')} ${name}\n${indent(note)}\n`;
+  return failure ? `${paint(stream, 'red', '✗')} ${name}\n${indent(formatFailure(failure))}\n` : '';
 }
 
 /** What a mirror changes in its row. */

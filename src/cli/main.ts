@@ -8,6 +8,7 @@ import { keysCommand } from './commands/keys.ts';
 import { listCommand } from './commands/list.ts';
 import { logsCommand } from './commands/logs.ts';
 import { mirrorCommand } from './commands/mirror.ts';
+import { receiptCommand, receiptKeysCommand } from './commands/receipt.ts';
 import { retryCommand } from './commands/retry.ts';
 import { serveCommand } from './commands/serve.ts';
 import { statusCommand } from './commands/status.ts';
@@ -24,6 +25,8 @@ const commands = [
   cancelCommand,
   retryCommand,
   verifyCommand,
+  receiptCommand,
+  receiptKeysCommand,
   doctorCommand,
   keysCommand,
   serveCommand,

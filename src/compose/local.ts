@@ -4,7 +4,7 @@ import { createKeychain } from '../keychain/installation.ts';
 import type { VerifyLevel } from '../core/mirror.ts';
 import { type Choice, select } from '../core/selection.ts';
 import { allowAll } from '../lib/address.ts';
-import { inspect, type Inspection } from '../mirror/inspection.ts';
+import { type Evidence, inspect, type Inspection } from '../mirror/inspection.ts';
 import { createLocalMirror, type LocalMirror } from '../mirror/local.ts';
 import { createObservatory } from '../mirror/look.ts';
 import { createForecaster } from '../mirror/forecast.ts';
@@ -50,6 +50,8 @@ export interface InspectionRequest {
   choice: Choice;
   /** Absent: as configured. */
   level?: VerifyLevel | undefined;
+  /** Absent: receipts are not looked at. */
+  evidence?: Evidence | undefined;
 }
 
 /** Looks at targets with this machine's logins. Throws MirrorError. */
@@ -61,9 +63,10 @@ export function createInspector(config: Config): {
   const registry = createRegistryClient(config, allowAll, pacer);
   const keychain = createKeychain(config);
   return {
-    inspect: ({ image, repository, choice, level = config.verify }, signal) => {
+    inspect: ({ image, repository, choice, level = config.verify, evidence }, signal) => {
       const selection = select(choice, selectionOf(config));
-      return inspect(routeOf(image, repository), selection, level, { registry, pacer, keychain }, signal);
+      const means = { registry, pacer, keychain, evidence };
+      return inspect(routeOf(image, repository), selection, level, means, signal);
     },
     close: () => registry.close(),
   };

@@ -7,6 +7,7 @@ import { probeSkopeo } from '../executor/probe.ts';
 import { sweep } from '../executor/process.ts';
 import { createEcrLogins, createKeychain } from '../keychain/installation.ts';
 import { chain } from '../keychain/keychain.ts';
+import { createKeyedMutex } from '../lib/mutex.ts';
 import { allowsLoopback, createAddressPolicy } from '../lib/address.ts';
 import { grantPurpose } from '../mirror/decision.ts';
 import { createPushCheck } from '../mirror/access.ts';
@@ -57,6 +58,11 @@ export async function startService(config: Config): Promise<Service> {
     { createRetentionStore },
     { createPulse },
     { keepTidy },
+    { createReceipts },
+    { createSigningKeys },
+    { createReceiptStore },
+    { createReceiptKeyStore },
+    { createReceiptPush },
   ] = await Promise.all([
     import('../db/open.ts'),
     import('../queue/queue.ts'),
@@ -78,6 +84,11 @@ export async function startService(config: Config): Promise<Service> {
     import('../db/retention.ts'),
     import('../db/pulse.ts'),
     import('../mirror/upkeep.ts'),
+    import('../mirror/receipts.ts'),
+    import('../mirror/signing.ts'),
+    import('../db/receipts.ts'),
+    import('../db/receipt-keys.ts'),
+    import('../mirror/receipt-push.ts'),
   ]);
   const logger = createLogger(config.logLevel);
   const onError = (error: unknown) => logger.error({ err: error }, 'Something failed in the background');
@@ -126,6 +137,7 @@ export async function startService(config: Config): Promise<Service> {
     const hub = createHub();
     const mirrors = mirrorStore.createMirrorStore(database.kysely, hub.poke);
     const requests = requestStore.createRequestStore(database.kysely, hub.poke);
+    const masterKey = config.secretKeys ? 'DRAY_SECRET_KEY' : config.secretKeyFile;
     let lost = platform.lostPairs;
     await mirrors.resealGrants((sealed, id) => {
       if (sealer.open(sealed, grantPurpose(id)) === undefined) lost++;
@@ -133,26 +145,53 @@ export async function startService(config: Config): Promise<Service> {
     });
     if (lost > 0)
       logger.warn(
-        { lost, masterKey: config.secretKeys ? 'DRAY_SECRET_KEY' : config.secretKeyFile },
+        { lost, masterKey },
         'The master key does not open what an earlier one has sealed: pairings are made anew, mirrors that wait will fail',
       );
-    else if ((config.secretKeys?.length ?? 1) > 1)
+    const signing = createSigningKeys({
+      store: createReceiptKeyStore(database.kysely),
+      sealer,
+      onLost: (key) => {
+        lost++;
+        logger.warn(
+          { key, masterKey },
+          'The master key does not open the key that receipts are signed with: a new one signs from now on',
+        );
+      },
+    });
+    // It is there before the first receipt, so that others can have it to compare.
+    await signing.reseal();
+    await signing.present();
+    if (lost === 0 && (config.secretKeys?.length ?? 1) > 1)
       logger.info('All that was sealed is sealed with the first master key now; the others may go');
+    const receipts = createReceipts({
+      store: createReceiptStore(database.kysely),
+      keys: signing,
+      version: readVersion(),
+    });
     const keys = keyStore.createKeyStore(database.kysely);
     const queue = await queues.openQueue(database, config.skopeo.timeLimit, onError);
     closing.unshift(() => queue.close());
     const keychainOf = (grant: Grant | undefined) =>
       grant ? chain(createPlatformKeychain(platform, ecr, grant), shared) : own;
+    const tags = createKeyedMutex();
     const runner = runners.createRunner({
       mirrors,
-      worker: createWorker(tools, mirrors.superseded, requestPolicy.checkMove),
+      worker: createWorker(tools, mirrors.superseded, requestPolicy.checkMove, tags),
+      receipts,
+      ...(config.receipts.push && { pushReceipt: createReceiptPush(tools, tags) }),
       keychainOf,
       sealer,
       retry: config.retry,
       patience: config.pacing.patience,
-      onOutcome: ({ id, source, target, digest, attempts }, { failure, wait }) => {
+      onOutcome: ({ id, source, target, digest, attempts }, { failure, wait, unreceipted }) => {
         const about = { mirror: id, source, target, digest, attempts };
-        if (!failure) logger.info(about, 'A copy is done');
+        if (unreceipted)
+          logger.warn(
+            { ...about, failure: unreceipted.toFailure() },
+            'A copy is done, but its receipt could not be left at the target',
+          );
+        else if (!failure) logger.info(about, 'A copy is done');
         else if (wait)
           logger.warn({ ...about, failure: failure.toFailure(), wait }, 'A copy failed; it is tried again');
         else logger.warn({ ...about, failure: failure.toFailure() }, 'A copy failed');
@@ -184,6 +223,7 @@ export async function startService(config: Config): Promise<Service> {
     let url = config.url?.replace(/\/+$/, '') ?? '';
     const app = await apps.createApp({
       service,
+      receipts,
       feeds: createFeeds({
         ...{ mirrors, requests, events: createEventStore(database.kysely), hub },
         shared: database.url !== undefined,

@@ -151,6 +151,11 @@ export const catalogue = {
   // Retryable when the copy had finished a layer: the next try does not move that again.
   time_limit: { retryable: false, remedy: 'Raise skopeo.timeLimit in dray.yaml, or check the network.' },
   cancelled: { retryable: false, remedy: 'Submit it again when it is wanted.' },
+  bad_receipt: {
+    retryable: false,
+    remedy:
+      'Do not rely on it. Ask for it again, and compare the keys with those that the service publishes.',
+  },
   logins_unreadable: {
     retryable: false,
     remedy: 'Mend the file, log in again with `docker login`, or set `dockerConfig: false` in dray.yaml.',

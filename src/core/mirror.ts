@@ -58,6 +58,8 @@ export interface Arrival {
   foreign: Digest[];
   referrers: Referrer[];
   level: VerifyLevel;
+  /** The tag was left as it is: by then the source's pointed elsewhere. */
+  untagged?: true;
 }
 
 /** One image on its way, or arrived, at one target. */

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { MirrorError } from './errors.ts';
-import { formatReference, isLoopback, parseReference } from './reference.ts';
+import { formatReference, isLoopback, parsePrefix, parseReference } from './reference.ts';
 
 const D = `sha256:${'0123456789abcdef'.repeat(4)}` as const;
 
@@ -111,4 +111,28 @@ it('isLoopback knows this machine by name and by address, and nothing else', () 
     expect(isLoopback(host)).toBe(true);
   for (const host of ['localhost.example.com', '128.0.0.1', 'quay.io', '127.0.0.1.nip.io', '[::2]'])
     expect(isLoopback(host)).toBe(false);
+});
+
+describe('parsePrefix', () => {
+  it.each([
+    ['quay.io', { registry: 'quay.io' }],
+    ['QUAY.io/', { registry: 'quay.io' }],
+    ['index.docker.io/library', { registry: 'docker.io', path: 'library' }],
+    ['localhost:5000/a/b/', { registry: 'localhost:5000', path: 'a/b' }],
+    ['[::1]:5000/a/b:1.2', { registry: '[::1]:5000', path: 'a/b', tag: '1.2' }],
+  ])('reads %s', (text, prefix) => {
+    expect(parsePrefix(text)).toEqual(prefix);
+  });
+
+  it.each([
+    ['', 'registry host'],
+    ['library/ubuntu', 'registry host'],
+    ['ubuntu', 'registry host'],
+    ['quay.io/Acme', 'lower case'],
+    ['quay.io/a:', 'no valid tag'],
+    [`quay.io/a@${D}`, 'no valid part'],
+    ['quay.io/a%', 'no valid part'],
+  ])('refuses %j', (text, why) => {
+    expect(() => parsePrefix(text)).toThrow(why);
+  });
 });

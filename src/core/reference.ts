@@ -82,6 +82,36 @@ export function parseRegistry(host: string, text: string = host): string {
   return canonicalRegistry(host);
 }
 
+/** Everything in a registry, everything under a path there, or one tag of a repository. */
+export interface Prefix {
+  registry: string;
+  /** Whole parts of a repository's name. With a tag: its whole name. */
+  path?: string;
+  tag?: string;
+}
+
+/**
+ * Reads `quay.io`, `quay.io/acme` (and all that is under it) or `quay.io/acme/app:1`. The host is never left out: `acme`
+ * could be both a repository and what repositories are under.
+ * @throws MirrorError `invalid_reference`.
+ */
+export function parsePrefix(text: string): Prefix {
+  const slash = text.indexOf('/');
+  const host = slash < 0 ? text : text.slice(0, slash);
+  if (!/[.:]/.test(host) && host !== 'localhost')
+    throw invalid(text, 'it does not start with a registry host such as docker.io or localhost:5000');
+  const registry = parseRegistry(host, text);
+  const rest = slash < 0 ? '' : text.slice(slash + 1).replace(/\/$/, '');
+  if (rest === '') return { registry };
+  const colon = rest.indexOf(':');
+  const path = colon < 0 ? rest : rest.slice(0, colon);
+  checkPath(path, text);
+  if (colon < 0) return { registry, path };
+  const tag = rest.slice(colon + 1);
+  if (!tagPattern.test(tag)) throw invalid(text, `"${tag.slice(0, 140)}" is no valid tag`);
+  return { registry, path, tag };
+}
+
 /** A registry host in lower case, with Docker Hub's other names made `docker.io`; checks nothing. */
 export function canonicalRegistry(host: string): string {
   const lower = host.toLowerCase();

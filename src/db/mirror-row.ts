@@ -1,8 +1,8 @@
-import type { Selectable } from 'kysely';
+import type { ExpressionBuilder, Selectable } from 'kysely';
 import type { Digest } from '../core/digest.ts';
 import type { Mirror } from '../core/mirror.ts';
 import { formatSelection, readSelection } from '../core/selection.ts';
-import type { MirrorsTable } from './schema.ts';
+import type { MirrorsTable, Schema } from './schema.ts';
 
 /** Everything but the log, which only its own readers want. */
 export const mirrorColumns = [
@@ -100,3 +100,14 @@ export function fromRow(row: MirrorRow): Mirror {
     ...(row.exit_code !== null && { exitCode: row.exit_code }),
   };
 }
+
+/** Of whose requests one, at least, is for the mirror. */
+export const askedBy =
+  (tenant: string) =>
+  ({ exists, selectFrom }: ExpressionBuilder<Schema, 'mirrors'>) =>
+    exists(
+      selectFrom('requests')
+        .select('requests.id')
+        .whereRef('requests.mirror_id', '=', 'mirrors.id')
+        .where('requests.tenant', '=', tenant),
+    );

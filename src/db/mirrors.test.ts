@@ -1,4 +1,3 @@
-import { everything } from '../core/selection.ts';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -8,6 +7,9 @@ import { startPostgres, type TestPostgres } from '../../test/fixtures/postgres.t
 import { loadConfig } from '../config.ts';
 import { MirrorError } from '../core/errors.ts';
 import { type Mirror, noProgress } from '../core/mirror.ts';
+import { parsePrefix } from '../core/reference.ts';
+import { everything } from '../core/selection.ts';
+import type { MirrorFilter, MirrorPage } from './list.ts';
 import { createMirrorStore, type MirrorStore } from './mirrors.ts';
 import { type Database, openDatabase } from './open.ts';
 import { createRequestStore } from './requests.ts';
@@ -149,12 +151,61 @@ describe.each(['embedded', 'PostgreSQL'])('the records of mirrors, %s', (kind) =
     expect((await claimed(id)).mirror.attempts).toBe(2);
   });
 
-  it('lists the newest first, page by page', async () => {
-    const ids = [await created(), await created(), await created()].map(({ id }) => id).reverse();
-    const first = await store.list({ limit: 2 });
-    expect(first.map(({ id }) => id)).toEqual(ids.slice(0, 2));
-    const next = await store.list({ limit: 1, before: ids[1] ?? '' });
-    expect(next.map(({ id }) => id)).toEqual(ids.slice(2));
+  const idsOf = ({ mirrors }: MirrorPage) => mirrors.map(({ id }) => id);
+
+  it('lists the newest first, page by page, whatever comes and goes meanwhile', async () => {
+    const ids = [];
+    for (let n = 0; n < 6; n++) ids.unshift((await created()).id);
+    const first = await store.list({ source: { registry: 'src.io' } }, { limit: 2 });
+    expect(idsOf(first)).toEqual(ids.slice(0, 2));
+    await created();
+    // The row that the next page goes on behind, and the one that it would begin with.
+    await database.kysely.deleteFrom('mirrors').where('id', 'in', ids.slice(1, 3)).execute();
+    const second = await store.list({}, { limit: 2, cursor: first.next ?? '' });
+    expect(idsOf(second)).toEqual(ids.slice(3, 5));
+    const all = await store.list({}, { limit: 500 });
+    expect(all.next).toBeUndefined();
+    const lastId = all.mirrors.at(-1)?.id;
+    let [cursor, last] = [second.next, undefined as string | undefined];
+    while (cursor !== undefined) {
+      const page: MirrorPage = await store.list({}, { limit: 1, cursor });
+      [cursor, last] = [page.next, page.mirrors.at(-1)?.id];
+    }
+    expect(last).toBe(lastId);
+  });
+
+  it('lists by state, place, digest and time, and by all of them at once', async () => {
+    const of = (path: string, tag: string, createdAt: Date, hex: string) => ({
+      source: { registry: 'from.io', path, tag },
+      target: { registry: 'to.io', path: `acme/${path}`, tag },
+      digest: `sha256:${hex.repeat(64)}` as const,
+      createdAt,
+    });
+    const day = (n: number) => new Date(Date.UTC(2030, 0, n));
+    const { id: app } = await created(of('team_a/app', '1', day(1), 'd'));
+    const { id: under } = await created(of('team_a/app/debug', '1', day(2), 'e'));
+    const { id: other } = await created(of('teamxa/app', '2', day(3), 'd'));
+    await store.settle(await claimed(under), 'failed', { at });
+    const list = async (filter: MirrorFilter) => idsOf(await store.list(filter, { limit: 10 }));
+    const source = (text: string) => list({ source: parsePrefix(text) });
+    const target = (text: string) => list({ target: parsePrefix(text) });
+    expect(await source('from.io')).toEqual([other, under, app]);
+    expect(await source('to.io')).toEqual([]);
+    // A `_` stands for itself, and a part of a name is no place.
+    expect(await source('from.io/team_a')).toEqual([under, app]);
+    expect(await source('from.io/team')).toEqual([]);
+    expect(await source('from.io/team_a/app')).toEqual([under, app]);
+    expect(await source('from.io/team_a/app:1')).toEqual([app]);
+    expect(await target('to.io/acme')).toEqual([other, under, app]);
+    expect(await target('to.io/acme/teamxa/app:2')).toEqual([other]);
+    expect(await target('to.io/acme/teamxa/app:1')).toEqual([]);
+    const here = { source: { registry: 'from.io' } };
+    expect(await list({ ...here, states: ['failed'] })).toEqual([under]);
+    expect(await list({ ...here, states: ['failed', 'queued'] })).toEqual([other, under, app]);
+    expect(await list({ digest: `sha256:${'d'.repeat(64)}` })).toEqual([other, app]);
+    expect(await list({ since: day(2) })).toEqual([other, under]);
+    expect(await list({ since: day(1), until: day(3) })).toEqual([under, app]);
+    expect(await list({ ...here, digest: `sha256:${'d'.repeat(64)}`, until: day(3) })).toEqual([app]);
   });
 
   it('knows which was asked for later when the clock has been set back meanwhile', async () => {
@@ -165,9 +216,10 @@ describe.each(['embedded', 'PostgreSQL'])('the records of mirrors, %s', (kind) =
     expect(await store.superseded(before)).toBe(true);
     expect(await store.superseded(after)).toBe(false);
     await store.settle(await claimed(before.id), 'done', { at });
-    expect((await store.list({ limit: 2 })).map(({ id }) => id)).toEqual([after.id, before.id]);
+    const newest = await store.list({}, { limit: 1 });
+    expect(idsOf(newest)).toEqual([after.id]);
     expect((await store.atTarget(after.target)).map(({ id }) => id)).toEqual([after.id]);
-    expect((await store.list({ limit: 1, before: after.id })).map(({ id }) => id)).toEqual([before.id]);
+    expect(idsOf(await store.list({}, { limit: 1, cursor: newest.next ?? '' }))).toEqual([before.id]);
   });
 
   it('refuses the same data folder to a second process', async () => {

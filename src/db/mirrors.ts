@@ -1,4 +1,4 @@
-import { type ExpressionBuilder, type Kysely, sql } from 'kysely';
+import { type Kysely, sql } from 'kysely';
 import type { Digest } from '../core/digest.ts';
 import type { Failure } from '../core/errors.ts';
 import {
@@ -15,7 +15,8 @@ import { formatSelection } from '../core/selection.ts';
 import { type Cancellation, cancelMirror } from './cancel.ts';
 import { guarded } from './errors.ts';
 import { type LayerChange, noteLayers, noteState } from './events.ts';
-import { fromRow, mirrorColumns, newRow, toMirror } from './mirror-row.ts';
+import { listMirrors, type MirrorFilter, type Page } from './list.ts';
+import { askedBy, fromRow, mirrorColumns, newRow, toMirror } from './mirror-row.ts';
 import type { Schema } from './schema.ts';
 
 /** The right to work on a mirror, until somebody else claims it. */
@@ -40,25 +41,9 @@ export interface Settlement {
   wait?: Wait;
   /** The try does not count: it was stopped, it has not failed. */
   uncounted?: boolean;
+  /** What was signed of it; kept with the end, both or neither, unless an earlier try has kept one. */
+  receipt?: string;
 }
-
-export interface Page {
-  limit: number;
-  before?: string;
-  state?: MirrorState;
-  /** Only mirrors that this tenant asked for. */
-  tenant?: string;
-}
-
-const askedBy =
-  (tenant: string) =>
-  ({ exists, selectFrom }: ExpressionBuilder<Schema, 'mirrors'>) =>
-    exists(
-      selectFrom('requests')
-        .select('requests.id')
-        .whereRef('requests.mirror_id', '=', 'mirrors.id')
-        .where('requests.tenant', '=', tenant),
-    );
 
 export type MirrorStore = ReturnType<typeof createMirrorStore>;
 
@@ -217,7 +202,7 @@ export function createMirrorStore(kysely: Kysely<Schema>, changed: (id: string) 
     settle: (
       { mirror, number }: Claim,
       to: Settled,
-      { at, failure, exitCode, wait, uncounted, arrival }: Settlement,
+      { at, failure, exitCode, wait, uncounted, arrival, receipt }: Settlement,
     ) =>
       changing(mirror.id, async () => {
         const settled = await kysely
@@ -241,6 +226,22 @@ export function createMirrorStore(kysely: Kysely<Schema>, changed: (id: string) 
               .returning(mirrorColumns),
           )
           .with('noted', noteState)
+          .with('kept', (db) =>
+            db
+              .insertInto('receipts')
+              .columns(['mirror_id', 'envelope', 'created_at'])
+              .expression(
+                db
+                  .selectFrom('changed')
+                  .select([
+                    'id',
+                    sql<string>`${receipt ?? ''}`.as('envelope'),
+                    sql<Date>`${at}::timestamptz`.as('at'),
+                  ])
+                  .where(({ lit }) => lit(receipt !== undefined)),
+              )
+              .onConflict((conflict) => conflict.doNothing()),
+          )
           .selectFrom('changed')
           .select('id')
           .executeTakeFirst();
@@ -330,18 +331,6 @@ export function createMirrorStore(kysely: Kysely<Schema>, changed: (id: string) 
         return rows.map((row) => fromRow(row));
       }),
 
-    /** Newest first. */
-    list: ({ limit, before, state, tenant }: Page) =>
-      guarded(async () => {
-        let query = kysely.selectFrom('mirrors').select(mirrorColumns);
-        if (state) query = query.where('state', '=', state);
-        if (before)
-          query = query.where('seq', '<', (db) =>
-            db.selectFrom('mirrors').select('seq').where('id', '=', before),
-          );
-        if (tenant !== undefined) query = query.where(askedBy(tenant));
-        const rows = await query.orderBy('seq', 'desc').limit(limit).execute();
-        return rows.map((row) => fromRow(row));
-      }),
+    list: (filter: MirrorFilter, page: Page) => guarded(() => listMirrors(kysely, filter, page)),
   };
 }

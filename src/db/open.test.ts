@@ -45,15 +45,14 @@ describe.each(['embedded', 'PostgreSQL'])('a database of version 0.1.0, %s', (ki
     const mirrors = createMirrorStore(database.kysely);
     expect((await mirrors.get('mr-asked'))?.tenant).toBe('key:key-1');
     expect((await mirrors.get('mr-unasked'))?.tenant).toBe('key:');
-    expect((await mirrors.list({ limit: 9, tenant: 'key:DRAY_API_KEY' })).map(({ id }) => id)).toEqual([
-      'mr-asked',
-    ]);
+    const asked = await mirrors.list({ tenant: 'key:DRAY_API_KEY' }, { limit: 9 });
+    expect(asked.mirrors.map(({ id }) => id)).toEqual(['mr-asked']);
     // They keep their order, and new ones come behind them.
-    const listed = await mirrors.list({ limit: 9 });
+    const { mirrors: listed } = await mirrors.list({}, { limit: 9 });
     expect(listed.map(({ id }) => id)).toEqual(['mr-unasked', 'mr-asked']);
     const fresh = { ...listed[0], id: 'mr-fresh', state: 'queued', createdAt: new Date(0) } as Mirror;
     await mirrors.create(fresh, undefined, () => Promise.resolve());
-    expect((await mirrors.list({ limit: 1 })).map(({ id }) => id)).toEqual(['mr-fresh']);
+    expect((await mirrors.list({}, { limit: 1 })).mirrors.map(({ id }) => id)).toEqual(['mr-fresh']);
     const requests = createRequestStore(database.kysely);
     expect(await requests.asked('mr-asked', 'key:key-1')).toBe(true);
     await database.close();

@@ -94,6 +94,8 @@ export async function migrate(kysely: Kysely<Schema>, last?: string): Promise<vo
         '0003-events': await import('./migrations/0003-events.ts'),
         '0004-order': await import('./migrations/0004-order.ts'),
         '0005-selection': await import('./migrations/0005-selection.ts'),
+        '0006-receipts': await import('./migrations/0006-receipts.ts'),
+        '0007-list': await import('./migrations/0007-list.ts'),
       }),
     },
   });

@@ -95,6 +95,24 @@ export interface PlatformTokensTable {
   updated_at: Time;
 }
 
+/** Keys that receipts are, or were, signed with; one at most is not retired. */
+export interface ReceiptKeysTable {
+  /** SHA-256 of the public key's DER, in hex. */
+  id: string;
+  public_key: string;
+  /** Sealed (lib/seal.ts); gone when it is retired. */
+  private_key: string | null;
+  created_at: Time;
+  retired_at: Time | null;
+}
+
+/** What was signed of a mirror: a DSSE envelope as JSON, byte for byte. */
+export interface ReceiptsTable {
+  mirror_id: string;
+  envelope: string;
+  created_at: Time;
+}
+
 export interface Schema {
   mirrors: MirrorsTable;
   requests: RequestsTable;
@@ -102,4 +120,6 @@ export interface Schema {
   keys: KeysTable;
   pairings: PairingsTable;
   platform_tokens: PlatformTokensTable;
+  receipt_keys: ReceiptKeysTable;
+  receipts: ReceiptsTable;
 }

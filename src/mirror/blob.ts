@@ -1,7 +1,6 @@
 import { type Digest, digestOf } from '../core/digest.ts';
 import { MirrorError } from '../core/errors.ts';
 import { formatRepository, type Repository } from '../core/reference.ts';
-import { classifyNetworkError } from '../registry/errors.ts';
 import type { Access, Registry } from '../registry/registry.ts';
 
 /**
@@ -20,16 +19,10 @@ export async function readBlob(
   const name = `the blob ${digest} of ${formatRepository(repository)}`;
   const chunks: Uint8Array[] = [];
   let length = 0;
-  const stream = await registry.blob(repository, digest, access);
-  try {
-    for await (const chunk of stream) {
-      length += chunk.length;
-      if (length > size) break;
-      chunks.push(chunk);
-    }
-  } catch (error) {
-    const doing = { what: `reading ${name}`, host: repository.registry, loggedIn: !!access.credential };
-    throw classifyNetworkError(error, doing);
+  for await (const chunk of await registry.blob(repository, digest, access)) {
+    length += chunk.length;
+    if (length > size) break;
+    chunks.push(chunk);
   }
   const bytes = Buffer.concat(chunks);
   if (length !== size || digestOf(bytes, digest) !== digest)

@@ -1,7 +1,9 @@
 import { Readable } from 'node:stream';
 import { type Digest, digestOf } from '../core/digest.ts';
+import { parseJson } from '../lib/json.ts';
 import type { Manifest } from '../registry/registry.ts';
-import { readBlob, readManifest } from './tree.ts';
+import { readBlob } from './blob.ts';
+import { readManifest } from './tree.ts';
 import { onSide } from './side.ts';
 import { fallbackTag, type Found } from './referrers.ts';
 import type { Place } from './place.ts';
@@ -96,10 +98,9 @@ export async function joined(
   return onSide(side, async () => {
     const body = readManifest(held) as Body;
     // An image's config names its layers' contents in their order (OCI image-spec, config.md); these are not compressed.
-    const config = JSON.parse(
-      (await readBlob(registry, repository, body.config.digest, access, configLimit)).toString('utf8'),
-    ) as { rootfs?: { diff_ids?: unknown[] } };
-    const ids = [...(config.rootfs?.diff_ids ?? []), ...more.map(({ digest }) => digest)];
+    const read = await readBlob(registry, repository, body.config, configLimit, access);
+    const config = (read && parseJson(read)) as { rootfs?: { diff_ids?: unknown[] } } | undefined;
+    const ids = [...(config?.rootfs?.diff_ids ?? []), ...more.map(({ digest }) => digest)];
     const bytes = Buffer.from(JSON.stringify({ ...config, rootfs: { type: 'layers', diff_ids: ids } }));
     const blob = { digest: digestOf(bytes), size: bytes.length };
     await registry.putBlob(repository, blob, () => Promise.resolve(Readable.from([bytes])), access);

@@ -66,8 +66,7 @@ async function copyTree(source: Place, target: Place, digest: Digest, locks: Key
       { side: source.side, retryable: true },
     );
   await inParallel([...blobsOf(tree)], parallel, async ([blob, size]) => {
-    const open = () =>
-      onSide(source.side, () => source.registry.blob(source.repository, blob, source.access));
+    const open = () => Promise.resolve(bytesOf(source, blob));
     // Many have the same empty config; docker-registry stumbles over two uploads of one blob at once.
     await locks.run(formatReference({ ...target.repository, digest: blob }), () =>
       onSide(target.side, () =>
@@ -77,6 +76,18 @@ async function copyTree(source: Place, target: Place, digest: Digest, locks: Key
   });
   for (const manifest of fromTheLeaves(tree)) if (manifest !== tree.root) await push(target, manifest);
   return tree.root;
+}
+
+/** The failures of a stream are its own side's, whoever reads it. */
+async function* bytesOf(
+  { registry, repository, access, side }: Place,
+  blob: Digest,
+): AsyncGenerator<Uint8Array> {
+  try {
+    yield* await registry.blob(repository, blob, access);
+  } catch (error) {
+    throw asMirrorError(error).at(side);
+  }
 }
 
 /** @returns whether the registry lists it by itself. */

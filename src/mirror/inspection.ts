@@ -1,17 +1,26 @@
+import type { KeyObject } from 'node:crypto';
 import type { Digest } from '../core/digest.ts';
 import { asMirrorError, MirrorError } from '../core/errors.ts';
 import type { Arrival, VerifyLevel } from '../core/mirror.ts';
 import { formatReference, type Reference } from '../core/reference.ts';
 import type { Selection } from '../core/selection.ts';
 import type { Keychain } from '../keychain/keychain.ts';
-import type { Manifest, Registry } from '../registry/registry.ts';
+import { member, parseJson } from '../lib/json.ts';
+import type { Descriptor, Manifest, Registry } from '../registry/registry.ts';
+import type { Statement } from '../wire/receipt.ts';
+import { readBlob } from './blob.ts';
 import type { Pacer } from './pacing.ts';
 import { enter, type Place } from './place.ts';
-import { type Found, listReferrers, missingReferrers } from './referrers.ts';
+import { checkReceipt } from './receipt.ts';
+import { receiptType } from './receipt-push.ts';
+import { type Found, listReferrers, missingReferrers, referrersOf } from './referrers.ts';
 import { onSide } from './side.ts';
 import type { Route } from './target.ts';
-import { readTree, type Tree } from './tree.ts';
+import { readManifest, readTree, type Tree } from './tree.ts';
 import { blobsOf, findFaults } from './verify.ts';
+
+/** Bytes that an envelope may have: it names every referrer. */
+const receiptLimit = 4 * 1024 * 1024;
 
 /** What a target was found to hold. */
 export interface Inspection {
@@ -21,14 +30,24 @@ export interface Inspection {
   root: Manifest;
   /** `referrers`: all that the source has. */
   arrival: Arrival;
+  /** Receipts of it that are good; absent: they were not asked for. */
+  receipts?: Statement[];
   /** What is wrong, in sentences; none: it is as it should be. */
   faults: string[];
+}
+
+/** How receipts are checked. */
+export interface Evidence {
+  keys: KeyObject[];
+  /** The receipt that must be good; absent: one of those at the target must be. */
+  receipt?: unknown;
 }
 
 export interface InspectorOptions {
   registry: Registry;
   pacer: Pacer;
   keychain: Keychain;
+  evidence?: Evidence | undefined;
 }
 
 /**
@@ -68,10 +87,12 @@ export async function inspect(
   const found = await listReferrers(from, tree.manifests.keys(), selection.referrers);
   for (const { digest: referrer, subject, tag: under } of await lacking(from, to, found, level, faults))
     faults.push(`${under ?? referrer}, which refers to ${subject}, is not there as a whole, or not listed.`);
+  const receipts = options.evidence && (await checkReceipts(to, digest, options.evidence, faults));
   const blobs = blobsOf(tree);
   const bytes = [...blobs.values()].reduce((sum, size) => sum + size, 0);
   return {
     ...{ target, digest, root: tree.root, faults },
+    ...(receipts && { receipts }),
     arrival: {
       ...{ manifests: tree.manifests.size, blobs: blobs.size, bytes, foreign: tree.foreign, level },
       referrers: found,
@@ -95,6 +116,47 @@ async function lacking(
     faults.push(error.message);
     return [];
   }
+}
+
+/** @param faults gets a sentence for what should be good and is not. */
+async function checkReceipts(
+  place: Place,
+  digest: Digest,
+  { keys, receipt }: Evidence,
+  faults: string[],
+): Promise<Statement[]> {
+  const given = receipt === undefined ? await findReceipts(place, digest) : [receipt];
+  const good: Statement[] = [];
+  const bad: string[] = [];
+  for (const each of given) {
+    try {
+      good.push(checkReceipt(each, keys, digest));
+    } catch (error) {
+      bad.push(asMirrorError(error).message);
+    }
+  }
+  if (good.length > 0) return good;
+  faults.push(
+    given.length === 0
+      ? 'There is no receipt of it at the target.'
+      : `No receipt of it is good: ${bad.join(' ')}`,
+  );
+  return good;
+}
+
+/** The envelopes that were left at a target. */
+async function findReceipts(place: Place, digest: Digest): Promise<unknown[]> {
+  const { registry, repository, access, side } = place;
+  const { entries } = await referrersOf(place, digest);
+  const found: unknown[] = [];
+  for (const entry of entries.filter(({ artifactType }) => artifactType === receiptType))
+    await onSide(side, async () => {
+      const manifest = await registry.manifest({ ...repository, digest: entry.digest }, access);
+      const layer = manifest && (member(readManifest(manifest), 'layers', '0') as Descriptor | undefined);
+      const bytes = layer && (await readBlob(registry, repository, layer, receiptLimit, access));
+      if (bytes) found.push(parseJson(bytes));
+    });
+  return found;
 }
 
 async function read(

@@ -21,6 +21,7 @@ export interface Found extends Referrer {
 const countLimit = 1000;
 const depthLimit = 8;
 const parallel = 8;
+const emptyType = 'application/vnd.oci.empty.v1+json';
 
 /**
  * The tag under which an index of a manifest's referrers is kept where the registry keeps no list (OCI
@@ -94,9 +95,10 @@ async function untagged(place: Place, subject: Digest, wanted: Referrers): Promi
   const { entries } = await referrersOf(place, subject);
   const found: Found[] = [];
   for (const { digest, mediaType, artifactType } of entries) {
-    // Old lists leave the type out; its manifest tells.
-    const manifest = artifactType === undefined && typeof wanted !== 'string' && (await read(place, digest));
-    const type = artifactType ?? ((manifest && descriptorOf(manifest).artifactType) || '');
+    // Old lists leave the type out, and cosign 3 writes that of the empty config into them; the manifest tells.
+    const told = artifactType === undefined || artifactType === emptyType ? undefined : artifactType;
+    const manifest = told === undefined && typeof wanted !== 'string' && (await read(place, digest));
+    const type = told ?? ((manifest && descriptorOf(manifest).artifactType) || '');
     if (isWanted(type, wanted)) found.push({ digest, subject, mediaType, artifactType: type });
   }
   return found;

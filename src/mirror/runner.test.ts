@@ -5,13 +5,25 @@ import { MirrorError, type MirrorErrorOptions } from '../core/errors.ts';
 import { type Arrival, type Mirror, noProgress } from '../core/mirror.ts';
 import type { Claim, MirrorStore, Settlement } from '../db/mirrors.ts';
 import { createSealer } from '../lib/seal.ts';
+import type { PushReceipt } from './receipt-push.ts';
 import { createRunner, type Outcome } from './runner.ts';
 import type { Worker } from './worker.ts';
 
 const id = `mr-${'0'.repeat(32)}`;
 
+/** Of two tries, the first is kept. */
+const receipts = {
+  sign: (_: Mirror, __: Arrival, at: Date) => Promise.resolve(`signed ${at.getTime() > 0}`),
+  keep: () => Promise.resolve('kept'),
+};
+
 /** A runner of one mirror that is on record as given, and what is settled of it. */
-function runnerOf(work: Worker['run'], values: Partial<Mirror> = {}, sealedGrant?: string) {
+function runnerOf(
+  work: Worker['run'],
+  values: Partial<Mirror> = {},
+  sealedGrant?: string,
+  pushReceipt?: PushReceipt,
+) {
   const mirror: Mirror = {
     id,
     tenant: 'key:a',
@@ -42,6 +54,8 @@ function runnerOf(work: Worker['run'], values: Partial<Mirror> = {}, sealedGrant
   const runner = createRunner({
     mirrors: mirrors as MirrorStore,
     worker: { run: work },
+    receipts,
+    ...(pushReceipt && { pushReceipt }),
     keychainOf: () => ({ resolve: () => Promise.resolve(undefined) }),
     sealer: createSealer([randomBytes(32)]),
     retry: { tries: 3, firstPause: 1, longestPause: 60 },
@@ -72,7 +86,34 @@ describe('a claim', () => {
   it('that ends well is settled as done and never comes again', async () => {
     const { run, settled, outcomes } = runnerOf(() => Promise.resolve(arrival));
     expect(await run()).toBeUndefined();
-    expect([settled, outcomes]).toEqual([[{ to: 'done', arrival }], [{}]]);
+    expect([settled, outcomes]).toEqual([[{ to: 'done', arrival, receipt: 'signed true' }], [{}]]);
+  });
+
+  it('that ends well shows the receipt that is kept, and comes again when it can not be left there now', async () => {
+    const shown: string[] = [];
+    let fault: MirrorError | undefined = new MirrorError('reset', 'x', { side: 'target' });
+    const push: PushReceipt = (_, envelope) => {
+      shown.push(envelope);
+      return fault ? Promise.reject(fault) : Promise.resolve();
+    };
+    const well = () => Promise.resolve(arrival);
+    const first = runnerOf(well, {}, undefined, push);
+    expect(await first.run()).toBeGreaterThan(0);
+    expect(first.settled).toMatchObject([{ to: 'queued', failure: { code: 'reset', side: 'target' } }]);
+    // The image is there: in the end that is what counts.
+    const last = runnerOf(well, { attempts: 3 }, undefined, push);
+    expect(await last.run()).toBeUndefined();
+    expect(last.settled).toEqual([{ to: 'done', arrival, receipt: 'kept' }]);
+    expect(last.outcomes).toEqual([{ unreceipted: fault }]);
+    fault = new MirrorError('push_refused', 'x', { side: 'target' });
+    const refused = runnerOf(well, {}, undefined, push);
+    await refused.run();
+    expect(refused.outcomes).toEqual([{ unreceipted: fault }]);
+    fault = undefined;
+    const good = runnerOf(well, {}, undefined, push);
+    await good.run();
+    expect([good.settled, good.outcomes]).toEqual([[{ to: 'done', arrival, receipt: 'kept' }], [{}]]);
+    expect(shown).toEqual(['kept', 'kept', 'kept', 'kept']);
   });
 
   it('that fails for good is not tried again', async () => {

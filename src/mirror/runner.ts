@@ -7,8 +7,10 @@ import type { Keychain } from '../keychain/keychain.ts';
 import { createBreaker } from '../lib/breaker.ts';
 import type { Sealer } from '../lib/seal.ts';
 import { grantPurpose } from './decision.ts';
+import type { PushReceipt } from './receipt-push.ts';
+import type { Receipts } from './receipts.ts';
 import { advise, somebodysPlace } from './remedy.ts';
-import { createReport } from './report.ts';
+import { createReport, type Report } from './report.ts';
 import { pauseAfter, type RetrySettings } from './retry.ts';
 import { onSide } from './side.ts';
 import type { Worker } from './worker.ts';
@@ -18,6 +20,10 @@ export interface RunnerOptions {
   worker: Worker;
   /** The logins that a mirror is made with; absent grant: those of this installation. */
   keychainOf: (grant: Grant | undefined) => Keychain;
+  /** Signs what mirrors have brought. */
+  receipts: Pick<Receipts, 'sign' | 'keep'>;
+  /** Leaves receipts at the target; absent: they are kept here alone. */
+  pushReceipt?: PushReceipt;
   /** Opens the grants of mirrors. */
   sealer: Sealer;
   retry: RetrySettings;
@@ -31,8 +37,18 @@ export interface RunnerOptions {
 export interface Outcome {
   /** Absent: it is done. */
   failure?: MirrorError;
+  /** Present: it is done, but its receipt could not be left at the target. */
+  unreceipted?: MirrorError;
   /** Present: it is tried again. */
   wait?: Wait;
+}
+
+/** A mirror that is done. */
+interface Brought {
+  at: Date;
+  arrival: Arrival;
+  receipt: string;
+  unreceipted?: MirrorError;
 }
 
 /** Works on mirrors that the queue hands out. */
@@ -83,8 +99,7 @@ export function createRunner(options: RunnerOptions): Runner {
     // Cancelled, or claimed by somebody who thought us dead.
     const report = createReport(claim, mirrors, { onLost: () => stop.abort(), onError: options.onError });
     report.note(`Copying ${formatReference(source)} to ${formatReference(target)}, ${digest}.`);
-    let failure: MirrorError | undefined;
-    let arrival: Arrival | undefined;
+    let end: Brought | MirrorError;
     let grant: Grant | undefined;
     try {
       grant = grantOf(claim);
@@ -93,23 +108,26 @@ export function createRunner(options: RunnerOptions): Runner {
         const { endpoint } = grant;
         await onSide('target', () => platforms.run(endpoint, () => keychain.resolve(target, signal)));
       }
-      arrival = await worker.run(mirror, keychain, report, signal);
+      end = await bring(mirror, keychain, grant, report, signal);
       report.note('Done: the target holds the same digest.');
     } catch (caught) {
-      failure = advise(asMirrorError(caught), mirror, grant && somebodysPlace);
-      if (failure.code === 'internal') options.onError(caught);
+      end = advise(asMirrorError(caught), mirror, grant && somebodysPlace);
+      if (end.code === 'internal') options.onError(caught);
       const stopped = shutdown.aborted
         ? 'Stopped: the service ends. It goes on.'
         : stop.signal.aborted && 'Stopped: it was cancelled, or another process has taken it over.';
-      report.note(stopped || `${failure.code}: ${failure.message}`);
+      report.note(stopped || `${end.code}: ${end.message}`);
     }
-    await report.close(!failure);
-    const outcome = { at: new Date(), ...(report.exitCode !== undefined && { exitCode: report.exitCode }) };
-    if (!failure) {
-      if (await mirrors.settle(claim, 'done', { ...outcome, ...(arrival && { arrival }) }))
-        options.onOutcome(mirror, {});
+    await report.close(!(end instanceof MirrorError));
+    const exit = report.exitCode !== undefined && { exitCode: report.exitCode };
+    if (!(end instanceof MirrorError)) {
+      const { unreceipted, ...brought } = end;
+      if (await mirrors.settle(claim, 'done', { ...brought, ...exit }))
+        options.onOutcome(mirror, unreceipted ? { unreceipted } : {});
       return undefined;
     }
+    const failure = end;
+    const outcome = { at: new Date(), ...exit };
     if (stop.signal.aborted) return undefined;
     // Nothing has failed, and whoever claims it next goes on.
     if (shutdown.aborted) {
@@ -127,6 +145,34 @@ export function createRunner(options: RunnerOptions): Runner {
     if (!settled) return undefined;
     options.onOutcome(mirror, { failure, ...(wait && { wait }) });
     return next?.pause;
+  }
+
+  /** Brings a mirror, signs what it has brought, and leaves that at the target where so configured. */
+  async function bring(
+    mirror: Mirror,
+    keychain: Keychain,
+    grant: Grant | undefined,
+    report: Report,
+    signal: AbortSignal,
+  ): Promise<Brought> {
+    const { receipts, pushReceipt } = options;
+    const arrival = await worker.run(mirror, keychain, report, signal);
+    const at = new Date();
+    const receipt = await receipts.sign(mirror, arrival, at);
+    if (!pushReceipt) return { at, arrival, receipt };
+    // Kept first: another try shows this one again, and not one more.
+    const shown = await receipts.keep(mirror, receipt);
+    try {
+      await pushReceipt(mirror, shown, keychain, signal);
+      return { at, arrival, receipt: shown };
+    } catch (caught) {
+      const unreceipted = asMirrorError(caught);
+      if (signal.aborted || nextTry(mirror, unreceipted, grant, report.gotFurther())) throw unreceipted;
+      // The image is there, which is what was asked for.
+      if (unreceipted.code === 'internal') options.onError(caught);
+      report.note(`Its receipt could not be left there. ${unreceipted.code}: ${unreceipted.message}`);
+      return { at, arrival, receipt: shown, unreceipted };
+    }
   }
 
   /** When a mirror that has failed is to be tried again, and who asked for the pause; undefined: never. */

@@ -1,8 +1,9 @@
 import { randomUUID } from 'node:crypto';
 import type { Digest } from '../core/digest.ts';
 import { asMirrorError, MirrorError } from '../core/errors.ts';
-import { type Mirror, type MirrorState } from '../core/mirror.ts';
+import type { Mirror } from '../core/mirror.ts';
 import { formatReference } from '../core/reference.ts';
+import type { MirrorFilter, MirrorPage, Page } from '../db/list.ts';
 import type { RequestStore, StoredRequest } from '../db/requests.ts';
 import { createMemo } from '../lib/memo.ts';
 import type { Queue } from '../queue/queue.ts';
@@ -38,13 +39,6 @@ export interface RequestRecord extends StoredRequest {
   mirror?: Mirror;
 }
 
-export interface ListOptions {
-  limit: number;
-  /** Continue after this mirror id, newest first. */
-  before?: string;
-  state?: MirrorState;
-}
-
 /** What the API needs of this room. Every method throws MirrorError only. */
 export interface MirrorService {
   submit(submission: Submission, caller: Caller): Promise<Answer>;
@@ -65,8 +59,11 @@ export interface MirrorService {
    * @throws MirrorError `unknown_id`, `forbidden` for who has not asked for it, and all that a submit does.
    */
   retry(mirrorId: string, caller: Caller): Promise<Answer>;
-  /** Newest first; an administrator's sees all, another caller's only what it asked for. */
-  list(options: ListOptions, caller: Caller): Promise<Mirror[]>;
+  /**
+   * Newest first: all for an administrator, for others what they have asked for.
+   * @throws MirrorError `forbidden` for who names a tenant and is no administrator.
+   */
+  list(filter: MirrorFilter, page: Page, caller: Caller): Promise<MirrorPage>;
 }
 
 export interface ServiceOptions extends DeciderOptions {
@@ -203,7 +200,11 @@ export function createMirrorService(
     mirror: findMirror,
     mayReadLog: async (mirrorId, caller) => caller.admin || requests.asked(mirrorId, caller.tenant),
     log: async (mirrorId) => (await mirrors.log(mirrorId)) ?? '',
-    list: (page, caller) => mirrors.list({ ...page, ...(!caller.admin && { tenant: caller.tenant }) }),
+    async list(filter, page, { admin, tenant }) {
+      if (!admin && filter.tenant !== undefined)
+        throw new MirrorError('forbidden', 'Only an administrator may list what others have asked for.');
+      return mirrors.list(admin ? filter : { ...filter, tenant }, page);
+    },
     start: (copies) =>
       queue.work(copies, (mirrorId, signal) =>
         runner.run(mirrorId, signal).finally(() => knownMirrors.drop(mirrorId)),

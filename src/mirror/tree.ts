@@ -1,9 +1,11 @@
-import { type Digest, digestOf, isDigest } from '../core/digest.ts';
+import { type Digest, isDigest } from '../core/digest.ts';
 import { MirrorError } from '../core/errors.ts';
 import { formatRepository, type Repository } from '../core/reference.ts';
 import { formatPlatform, isPlatform, type Platform } from '../core/selection.ts';
+import { parseJson } from '../lib/json.ts';
 import { inParallel } from '../lib/parallel.ts';
 import type { Access, Manifest, Registry } from '../registry/registry.ts';
+import { readBlob } from './blob.ts';
 
 /** Everything wanted under one digest: its manifests, and the blobs that they name with their sizes in bytes. */
 export interface Tree {
@@ -29,6 +31,7 @@ const depthLimit = 5;
 /** A real config has a few kilobytes. */
 const configLimit = 4 * 1024 * 1024;
 const parallel = 6;
+const imageConfigs = /^application\/vnd\.(?:oci\.image\.config|docker\.container\.image)\.v1\+json$/;
 
 interface Content {
   digest: Digest;
@@ -117,35 +120,6 @@ export function fromTheLeaves({ root, manifests, children }: Tree): Manifest[] {
   return [...ordered.values()];
 }
 
-/**
- * A blob's bytes, hashed.
- * @param limit bytes that it may have.
- * @throws MirrorError `digest_mismatch`, `blob_unknown`, `unsupported_manifest` when it has more.
- */
-export async function readBlob(
-  registry: Registry,
-  repository: Repository,
-  digest: Digest,
-  access: Access,
-  limit: number,
-): Promise<Buffer> {
-  const chunks: Uint8Array[] = [];
-  let size = 0;
-  for await (const chunk of await registry.blob(repository, digest, access)) {
-    size += chunk.length;
-    if (size > limit)
-      throw new MirrorError('unsupported_manifest', `The blob ${digest} has more than ${limit} bytes.`);
-    chunks.push(chunk);
-  }
-  const bytes = Buffer.concat(chunks);
-  const found = digestOf(bytes, digest);
-  if (found === digest) return bytes;
-  throw new MirrorError(
-    'digest_mismatch',
-    `${formatRepository(repository)} sent ${found} as the blob ${digest}.`,
-  );
-}
-
 /** Notes the blobs of a manifest; returns the entries of an index. */
 function addManifest(tree: Tree, manifest: Manifest): Content[] | undefined {
   const body = readManifest(manifest);
@@ -189,24 +163,14 @@ async function noteOwnPlatform(
   access: Access,
   seen: Set<string>,
 ): Promise<void> {
-  const { digest, mediaType } = readManifest(root)['config'] as Record<string, unknown>;
+  const config = readManifest(root)['config'] as { mediaType?: unknown };
+  const [content] = contents([config], root);
   // What is no image, such as a chart, has no platform.
-  if (
-    !/^application\/vnd\.(?:oci\.image\.config|docker\.container\.image)\.v1\+json$/.test(String(mediaType))
-  )
-    return;
-  const bytes = await readBlob(registry, repository, digest as Digest, access, configLimit);
-  const platform = readPlatform(parseConfig(bytes));
+  if (!content || !imageConfigs.test(String(config.mediaType))) return;
+  const bytes = await readBlob(registry, repository, content, configLimit, access);
+  const platform = bytes && readPlatform(parseJson(bytes));
   // Signatures have the config of an image, with nothing in it.
   if (platform?.os && platform.architecture) seen.add(formatPlatform(platform));
-}
-
-function parseConfig(bytes: Buffer): unknown {
-  try {
-    return JSON.parse(bytes.toString('utf8'));
-  } catch {
-    return undefined;
-  }
 }
 
 /** An index has all that is wanted; an image without one has one platform, which must be among them. */

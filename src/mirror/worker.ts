@@ -3,7 +3,7 @@ import { asMirrorError, MirrorError } from '../core/errors.ts';
 import type { Arrival, Mirror } from '../core/mirror.ts';
 import { formatReference, type Repository } from '../core/reference.ts';
 import type { Keychain } from '../keychain/keychain.ts';
-import { createKeyedMutex } from '../lib/mutex.ts';
+import { createKeyedMutex, type KeyedMutex } from '../lib/mutex.ts';
 import { inParallel } from '../lib/parallel.ts';
 import type { Access, Manifest } from '../registry/registry.ts';
 import { createCopier, type Listener, type Tools } from './copier.ts';
@@ -31,15 +31,16 @@ export interface Worker {
  * @param superseded whether a mirror that was asked for later has already set this target's tag; this one must
  *   not turn it back then.
  * @param checkMove throws when policy keeps this target's tag where it is.
+ * @param tags shared by all who change tags.
  */
 export function createWorker(
   tools: Tools,
   superseded: (mirror: Mirror) => Promise<boolean>,
   checkMove: (mirror: Mirror, held: Digest) => void,
+  tags: KeyedMutex = createKeyedMutex(),
 ): Worker {
   const { registry, verify: level } = tools;
   const copier = createCopier(tools);
-  const tags = createKeyedMutex();
 
   /** Reads the whole tree back from the target; undefined when it, or a blob of it, is not all there. */
   async function held({ target, digest, selection }: Mirror, { access }: Entry): Promise<Tree | undefined> {
@@ -80,20 +81,22 @@ export function createWorker(
     from: Access,
     to: Access,
     listener: Listener,
-  ): Promise<void> {
+  ): Promise<boolean> {
     const { source, target, digest } = mirror;
     const { tag } = target;
-    if (!tag) return;
+    if (!tag) return true;
     const tagged = { registry: target.registry, path: target.path, tag };
-    await tags.run(formatReference(tagged), async () => {
+    return tags.run(formatReference(tagged), async () => {
       const before = await onSide('target', () => registry.resolve(tagged, to));
-      if (before?.digest === digest) return;
+      if (before?.digest === digest) return true;
       // Where the reference is pinned, or a later mirror has set the tag already, the source's tag decides.
       if ((source.digest && before) || (await superseded(mirror))) {
         const { registry: host, path } = source;
         const moving = await onSide('source', () => registry.resolve({ registry: host, path, tag }, from));
-        if (moving?.digest !== digest)
-          return listener.note(`The tag ${tag} stays as it is: the source's points elsewhere by now.`);
+        if (moving?.digest !== digest) {
+          listener.note(`The tag ${tag} stays as it is: the source's points elsewhere by now.`);
+          return false;
+        }
       }
       // It may have been set since the mirror was asked for.
       if (before) checkMove(mirror, before.digest);
@@ -106,6 +109,7 @@ export function createWorker(
           `${formatReference(tagged)} was set but points at ${after?.digest ?? 'nothing'}, not at ${digest}.`,
           { side: 'target' },
         );
+      return true;
     });
   }
 
@@ -153,7 +157,7 @@ export function createWorker(
       listener.note(`Layer ${layer} is foreign: it has URLs of its own and may not be in the registry.`);
     // Before the tag: whoever finds it finds the signatures too.
     const referrers = await bring(mirror, tree, referring, from, to, listener);
-    await setTag(mirror, tree.root, from.access, to.access, listener);
+    const tagged = await setTag(mirror, tree.root, from.access, to.access, listener);
     const blobs = blobsOf(tree);
     return {
       manifests: tree.manifests.size,
@@ -165,6 +169,7 @@ export function createWorker(
         ...(tag !== undefined && { tag }),
       })),
       level,
+      ...(!tagged && { untagged: true }),
     };
   }
 }

@@ -15,6 +15,7 @@ import { freePort, startRegistry, type TestRegistry } from '../../test/fixtures/
 import { forward, startStandIn } from '../../test/fixtures/stand-in.ts';
 import { fetchTree } from '../../test/fixtures/tree.ts';
 import type { Digest } from '../core/digest.ts';
+import { MirrorError } from '../core/errors.ts';
 import { allowAll } from '../lib/address.ts';
 import { createRegistry } from './client.ts';
 import type { Registry } from './registry.ts';
@@ -112,6 +113,54 @@ describe('the registry client', () => {
   it('has no size for a blob that is not there, and calls reading it blob_unknown', async () => {
     expect(await client.blobSize(at('blobs'), unknown, access)).toBeUndefined();
     await expect(client.blob(at('blobs'), unknown, access)).rejects.toMatchObject({ code: 'blob_unknown' });
+  });
+
+  describe('pushing a blob', () => {
+    const layer = noiseLayer(9, 300_000);
+    const blob = { digest: layer.digest as Digest, size: layer.bytes.length };
+    async function* inParts(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
+      for (let from = 0; from < bytes.length; from += 50_000) yield bytes.subarray(from, from + 50_000);
+      await Promise.resolve();
+    }
+    const open = (bytes: Uint8Array) => () => Promise.resolve(inParts(bytes));
+
+    it('puts it there, and not again when it is', async () => {
+      await client.putBlob(at('pushed'), blob, open(layer.bytes), access);
+      expect(await client.blobSize(at('pushed'), blob.digest, access)).toBe(blob.size);
+      const unasked = () => Promise.reject(new Error('its bytes were wanted'));
+      await client.putBlob(at('pushed'), blob, unasked, access);
+    });
+
+    it.each([
+      ['other bytes', noiseLayer(10, 300_000).bytes.slice(0, blob.size)],
+      ['more bytes', Buffer.concat([layer.bytes, Buffer.from('x')])],
+      ['fewer bytes', layer.bytes.slice(0, -1)],
+    ])('notices %s, and leaves nothing', async (_, bytes) => {
+      await expect(client.putBlob(at('wrong'), blob, open(bytes), access)).rejects.toMatchObject({
+        code: 'digest_mismatch',
+      });
+      expect(await client.blobSize(at('wrong'), blob.digest, access)).toBeUndefined();
+    });
+
+    it('fails as its bytes do', async () => {
+      async function* broken(): AsyncGenerator<Uint8Array> {
+        yield await Promise.resolve(layer.bytes.subarray(0, 1000));
+        throw new MirrorError('reset', 'The source went away.', { side: 'source' });
+      }
+      await expect(
+        client.putBlob(at('cut'), blob, () => Promise.resolve(broken()), access),
+      ).rejects.toMatchObject({ code: 'reset', side: 'source' });
+    });
+  });
+
+  it('tells that docker-registry keeps no list of referrers, nor says that it has listed one', async () => {
+    const subject = image(11);
+    await push(server.url, 'referred', 'v1', subject);
+    expect(await client.referrers(at('referred'), subject.digest as Digest, access)).toBeUndefined();
+    const { bytes, digest, mediaType } = manifestOf([noiseLayer(11, 100)], { subject });
+    await push(server.url, 'referred', 'other', manifestOf([noiseLayer(11, 100)]));
+    const artifact = { bytes, digest: digest as Digest, mediaType, size: bytes.length };
+    expect(await client.putManifest(at('referred'), digest, artifact, access)).toEqual({ listed: false });
   });
 
   it('says what the registry has against a manifest', async () => {

@@ -3,7 +3,7 @@ import { Readable } from 'node:stream';
 import { algorithmOf, type Digest, digestOf, isDigest } from '../core/digest.ts';
 import { asMirrorError, type ErrorCode, MirrorError } from '../core/errors.ts';
 import { formatReference, formatRepository, type Reference, type Repository } from '../core/reference.ts';
-import { classifyAnswer, type Doing } from './errors.ts';
+import { classifyAnswer, classifyNetworkError, type Doing } from './errors.ts';
 import { nextPage, readDescriptors } from './listing.ts';
 import type { Access, Descriptor, Registry } from './registry.ts';
 import {
@@ -108,7 +108,7 @@ export function createRegistry(options: TransportOptions): Registry {
 
     async blob(repository, digest, access) {
       const { answer, doing } = await send(blobCall('GET', repository, digest), access);
-      if (answer.statusCode === 200) return answer.body as AsyncIterable<Uint8Array>;
+      if (answer.statusCode === 200) return classified(answer, doing);
       const error = await refusal(answer, doing);
       throw answer.statusCode === 404 ? new MirrorError('blob_unknown', error.message) : error;
     },
@@ -252,6 +252,14 @@ function uploadPath(location: string | undefined): string | undefined {
   if (location === undefined || !URL.canParse(location, base)) return undefined;
   const { pathname, search } = new URL(location, base);
   return pathname.startsWith('/v2/') ? `${pathname.slice('/v2/'.length)}${search}` : undefined;
+}
+
+async function* classified(answer: Answer, doing: Doing): AsyncGenerator<Uint8Array> {
+  try {
+    yield* answer.body as AsyncIterable<Uint8Array>;
+  } catch (error) {
+    throw classifyNetworkError(error, doing);
+  }
 }
 
 /** Passes bytes on that are what their descriptor says, and fails at their end where they are not. */

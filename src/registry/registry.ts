@@ -34,7 +34,7 @@ export interface Registry {
   manifest(reference: Reference, access: Access): Promise<Manifest | undefined>;
   /** Whether a blob is there, with its size in bytes as the registry tells it. */
   blobSize(repository: Repository, digest: Digest, access: Access): Promise<number | undefined>;
-  /** The blob's bytes as a stream, unchecked. */
+  /** The blob's bytes as a stream, unchecked; it too fails with a MirrorError. */
   blob(repository: Repository, digest: Digest, access: Access): Promise<AsyncIterable<Uint8Array>>;
   /**
    * What refers to a manifest, by the registry's own list (OCI distribution-spec 1.1, "Listing Referrers").

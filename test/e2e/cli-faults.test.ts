@@ -40,14 +40,16 @@ describe('a service that is lost in the middle of a copy', () => {
       response.setHeader('content-type', 'application/json');
       if (request.url === '/service-info') return response.end('{"serviceInfo": {}}');
       if (request.method !== 'POST') return response.writeHead(401).end('{}');
-      const answer = {
+      const outcome = {
+        image: 'a/app:1',
+        to: 'b',
         requestId: 'r',
         target: 'b/app:1',
         digest: 'sha256:0',
         cached: false,
         mirrorId: 'mr-7',
       };
-      response.end(JSON.stringify(answer));
+      response.end(JSON.stringify({ outcomes: [outcome] }));
     }).listen(0, '127.0.0.1');
     await once(service, 'listening');
     const url = `http://127.0.0.1:${(service.address() as AddressInfo).port}`;

@@ -329,7 +329,12 @@ describe('wrong use', () => {
     [['keys', 'lst'], 64, 'Did you mean list?'],
     [['mirror', 'a', '--to', 'b', '--dryrun'], 64, 'Did you mean --dry-run?'],
     [['keys', 'create', 'a', '--admni'], 64, 'Did you mean --admin?'],
+    [['mirror', '--to', 'b'], 64, 'name an image'],
+    [['mirror', 'a', '--to', 'b', '--platform', 'amd64'], 64, 'is no platform'],
+    [['mirror', 'a', '--to', 'b', '--referrers', 'some'], 64, 'all, none, or artifact types'],
+    [['mirror', '--from', 'nowhere.txt', '--to', 'b'], 1, "nowhere.txt can't be read (ENOENT)"],
     [['list', '-n', '0'], 64, 'from 1 on'],
+    [['list', '--since', 'yesterday'], 64, 'Write it like 90m'],
     [['list', '--state', 'x'], 64, 'Allowed choices'],
     [['status', 'mr-1'], 1, 'No service runs'],
   ])('%j exits with its status and says why', async (args, code, text) => {
@@ -341,7 +346,7 @@ describe('wrong use', () => {
   it('explains itself', async () => {
     const { code, stdout } = await run(['--help'], alone);
     expect(code).toBe(0);
-    expect(stdout).toContain('copy images to a registry');
+    expect(stdout).toContain('copy images to registries');
   });
 });
 

@@ -73,7 +73,12 @@ describe('limits', () => {
     expect(refused.body.message).toContain('`limits.submit.perCaller`');
     expect(refused.headers.get('retry-after')).toMatch(/^1[0-5]$/);
     expect(await repeat(4, () => get('/v1/mirrors', '198.51.100.3', key))).toEqual([200, 200, 200, 429]);
-    const own = await world.call('POST', '/v1/mirrors', { image, to: world.target.host }, bearer(key));
+    const own = await world.call(
+      'POST',
+      '/v1/mirrors',
+      { images: [image], to: world.target.host },
+      bearer(key),
+    );
     expect(own.status).toBe(429);
   });
 

@@ -11,6 +11,7 @@ const cosignModule = fileURLToPath(new URL('cosign', import.meta.url));
 const packages = [
   './skopeo',
   './referrers',
+  './dsse',
   'github.com/google/go-containerregistry/cmd/crane',
   'github.com/distribution/distribution/v3/cmd/registry',
 ];
@@ -24,6 +25,8 @@ export interface GoTools {
   skopeo: string;
   /** The registry of go-containerregistry with its referrers API; see go/referrers/main.go. */
   referrers: string;
+  /** Checks envelopes with go-securesystemslib; see go/dsse/main.go. */
+  dsse: string;
 }
 
 /** Builds them; minutes the first time, a second or two later, since Go has a cache of its own. */
@@ -33,10 +36,14 @@ export async function buildGoTools(say: (text: string) => void): Promise<GoTools
   const tags = ['-tags', 'containers_image_openpgp exclude_graphdriver_btrfs'];
   const folder = await build(what, module, [...tags, ...packages], ['go', 'cc'], say);
   if (folder === undefined) return undefined;
-  const [crane, registry, skopeo, referrers] = ['crane', 'registry', 'skopeo', 'referrers'].map((name) =>
-    join(folder, name),
-  ) as [string, string, string, string];
-  return { crane, registry, skopeo, referrers };
+  const at = (name: string) => join(folder, name);
+  return {
+    crane: at('crane'),
+    registry: at('registry'),
+    skopeo: at('skopeo'),
+    referrers: at('referrers'),
+    dsse: at('dsse'),
+  };
 }
 
 /** Builds cosign, at the version of cosign/go.mod: a module of its own, whose requirements are no one else's. */

@@ -2,6 +2,7 @@ import swagger from '@fastify/swagger';
 import swaggerUi from '@fastify/swagger-ui';
 import { jsonSchemaTransform, jsonSchemaTransformObject } from 'fastify-type-provider-zod';
 import type { App, Dependencies } from '../app.ts';
+import { tidyComponents } from '../components.ts';
 
 /** Must come before the routes, which it listens to. */
 export async function registerDocs(app: App, { version, url }: Dependencies): Promise<void> {
@@ -25,7 +26,7 @@ export async function registerDocs(app: App, { version, url }: Dependencies): Pr
       externalDocs: { url: `${url()}/docs`, description: 'This document as a page' },
     },
     transform: jsonSchemaTransform,
-    transformObject: jsonSchemaTransformObject,
+    transformObject: (document) => tidyComponents(jsonSchemaTransformObject(document)),
   });
   await app.register(swaggerUi, {
     routePrefix: '/docs',

@@ -1,6 +1,7 @@
 import { MirrorError } from '../../core/errors.ts';
 import type { Mirror, Wait } from '../../core/mirror.ts';
 import { formatReference } from '../../core/reference.ts';
+import type { Outcome } from '../../mirror/batch.ts';
 import type { Answer, MirrorService } from '../../mirror/service.ts';
 import { errorAnswer } from '../../wire/error.ts';
 import { idParams } from '../../wire/id.ts';
@@ -12,17 +13,21 @@ import {
   type MirrorList,
   mirrorList,
   type MirrorView,
-  newMirror,
+  newMirrors,
+  type Outcomes,
+  outcomes as outcomesSchema,
+  type OutcomeView,
   type WaitView,
 } from '../../wire/mirror.ts';
 import type { App, Dependencies } from '../app.ts';
+import { askAll, choiceOf, toErrorView } from '../batch.ts';
 
 const errors = { '4xx': errorAnswer, '5xx': errorAnswer };
 const security = [{ key: [] }];
 const tags = ['Mirrors'];
 
 /** Our own API: what the command line uses. Always with a key. */
-export function registerMirrors(app: App, { service, auth }: Dependencies): void {
+export function registerMirrors(app: App, { service, auth, limits }: Dependencies): void {
   app.post(
     '/v1/mirrors',
     {
@@ -30,15 +35,23 @@ export function registerMirrors(app: App, { service, auth }: Dependencies): void
       schema: {
         tags,
         security,
-        summary: 'Mirror an image',
-        body: newMirror,
-        response: { 200: mirrorAnswer, ...errors },
+        summary: 'Mirror images',
+        description:
+          'Each image to each target, with an outcome for each of these pairs: one that fails is no failure of another, nor of the request. ' +
+          'A pair counts as one submit in the limits; those beyond a limit have the error `too_many_requests`, and 429 is answered where there is room for none. ' +
+          'What was accepted stays so when the client goes away; the rest is not begun then.',
+        body: newMirrors,
+        response: { 200: outcomesSchema, ...errors },
       },
     },
-    async (request): Promise<MirrorAnswer> => {
+    async (request): Promise<Outcomes> => {
       const caller = await auth.byHeader(request);
-      const { image, to, dryRun = false } = request.body;
-      return toMirrorAnswer(await service.submit({ image, repository: to, dryRun }, caller));
+      const { dryRun = false } = request.body;
+      const choice = choiceOf(request.body);
+      const found = await askAll(request, limits, ({ image, to }) =>
+        service.submit({ image, repository: to, choice, dryRun }, caller),
+      );
+      return { outcomes: found.map((each) => toOutcome(each)) };
     },
   );
 
@@ -49,19 +62,21 @@ export function registerMirrors(app: App, { service, auth }: Dependencies): void
         tags,
         security,
         summary: 'Mirrors, newest first',
+        description:
+          'All for an administrator, for others what they have asked for. A page goes on behind the last mirror of the one before, whatever has come or was removed since.',
         querystring: listQuery,
         response: { 200: mirrorList, ...errors },
       },
     },
     async (request): Promise<MirrorList> => {
       const caller = await auth.byHeader(request);
-      const { limit, before, state } = request.query;
-      const mirrors = await service.list(
-        { limit, ...(before && { before }), ...(state && { state }) },
+      const { limit, cursor, state, ...filter } = request.query;
+      const page = await service.list(
+        { ...filter, ...(state && { states: state }) },
+        { limit, ...(cursor !== undefined && { cursor }) },
         caller,
       );
-      const last = mirrors.length === limit ? mirrors.at(-1) : undefined;
-      return { mirrors: mirrors.map((mirror) => toView(mirror)), ...(last && { next: last.id }) };
+      return { mirrors: page.mirrors.map((mirror) => toView(mirror)), ...(page.next && { next: page.next }) };
     },
   );
 
@@ -142,17 +157,26 @@ function toMirrorAnswer({ requestId, target, digest, cached, mirrorId }: Answer)
   return { requestId, target, digest, cached, ...(mirrorId && { mirrorId }) };
 }
 
+function toOutcome({ image, to, answer, error }: Outcome<Answer>): OutcomeView {
+  if (answer) return { image, to, ...toMirrorAnswer(answer) };
+  return { image, to, ...(error && { error: toErrorView(error) }) };
+}
+
 export function toWait({ until, host }: Wait): WaitView {
   return { until: until.toISOString(), ...(host !== undefined && { host }) };
 }
 
 function toView(mirror: Mirror): MirrorView {
-  const { id, digest, state, phase, progress, wait, attempts, failure, exitCode } = mirror;
+  const { id, digest, selection, state, phase, progress, wait, attempts, failure, arrival, exitCode } =
+    mirror;
+  const { platforms, referrers } = selection;
   return {
     id,
     source: formatReference(mirror.source),
     target: formatReference(mirror.target),
     digest,
+    ...(platforms && { platforms: [...platforms] }),
+    referrers: typeof referrers === 'string' ? referrers : [...referrers],
     state,
     ...(phase && { phase }),
     progress,
@@ -162,6 +186,7 @@ function toView(mirror: Mirror): MirrorView {
     ...(mirror.startedAt && { startedAt: mirror.startedAt.toISOString() }),
     ...(mirror.finishedAt && { finishedAt: mirror.finishedAt.toISOString() }),
     ...(failure && { failure }),
+    ...(arrival && { arrival }),
     ...(exitCode !== undefined && { exitCode }),
   };
 }

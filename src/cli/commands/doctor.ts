@@ -106,7 +106,7 @@ async function checkService(context: Context, options: ServiceOptions): Promise<
     if (!service)
       return [{ check, state: 'warn', text: 'none runs here; `dray mirror` does its work by itself then' }];
     const { pairings } = await service.health();
-    await service.list({ limit: '1' });
+    await service.list({ limit: 1 });
     return [
       { check, state: 'good', text: `${service.url} answers and accepts the key` },
       ...pairings.map((pairing) => aboutPairing(pairing)),

@@ -1,7 +1,11 @@
 import { Command } from 'commander';
-import { followAnswer, runBatch, type Runs, submits } from '../batch.ts';
+import { createSlots } from '../../lib/slots.ts';
+import { followAnswer, runBatch, type Runs, watches } from '../batch.ts';
 import type { Context, ExitStatus } from '../context.ts';
 import { requireService, serviceOption, type ServiceOptions } from '../service.ts';
+
+/** How many are asked for again at once. */
+const submits = 16;
 
 interface RetryOptions extends ServiceOptions {
   json?: true;
@@ -25,18 +29,14 @@ export function retryCommand(context: Context, done: (status: ExitStatus) => voi
 
 async function retry(context: Context, ids: string[], options: RetryOptions): Promise<ExitStatus> {
   const service = await requireService(context, options);
+  const inSlot = createSlots(watches);
   const runs: Runs = {
-    run: async (id, report) =>
-      followAnswer(
-        service,
-        context,
-        { ...options, image: id, dryRun: false },
-        await service.retry(id),
-        report,
-      ),
+    run: async ({ name }, report) =>
+      followAnswer(service, context, { ...options, name, inSlot }, await service.retry(name), report),
     parallel: submits,
     stopped: 'Stopped watching; the service goes on with its copies.',
     close: () => Promise.resolve(),
   };
-  return runBatch(context, ids, runs, { ...options, patient: options.wait });
+  const items = [...new Set(ids)].map((id) => ({ name: id, image: id }));
+  return runBatch(context, items, runs, { ...options, patient: options.wait });
 }

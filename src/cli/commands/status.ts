@@ -43,7 +43,7 @@ async function follow(
   const { source, target, state, createdAt } = await service.mirror(id);
   // It has been under way for so long.
   const startedAt = performance.now() - (Date.now() - Date.parse(createdAt));
-  const row: Row = { image: source, target, state, startedAt };
+  const row: Row = { name: source, image: source, target, state, startedAt };
   const view = json ? undefined : await createView(context);
   const change = (values: Partial<Row>) => view?.show(Object.assign(row, values));
   try {

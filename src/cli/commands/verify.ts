@@ -1,16 +1,24 @@
+import { createPublicKey, type KeyObject } from 'node:crypto';
+import { readFile } from 'node:fs/promises';
 import { Command, Option } from 'commander';
 import { formatBytes } from '../../core/bytes.ts';
-import { asMirrorError } from '../../core/errors.ts';
+import { asMirrorError, MirrorError } from '../../core/errors.ts';
 import { type VerifyLevel, verifyLevels } from '../../core/mirror.ts';
 import { formatReference } from '../../core/reference.ts';
-import type { Inspection } from '../../mirror/inspection.ts';
+import { parseJson } from '../../lib/json.ts';
+import { readReceiptKeys } from '../../mirror/receipt.ts';
+import type { Evidence, Inspection } from '../../mirror/inspection.ts';
 import { type Context, exitStatus, type ExitStatus, printJson } from '../context.ts';
 import { formatFailure, indent, paint } from '../format.ts';
+import type { ReceiptKeysView } from '../../wire/receipt.ts';
+import { requireService, serviceOption, type ServiceOptions } from '../service.ts';
 import { type ChoiceOptions, choiceOf, choiceOptions } from '../choice.ts';
 
-interface VerifyOptions extends ChoiceOptions {
+interface VerifyOptions extends ChoiceOptions, ServiceOptions {
   at: string;
   level?: VerifyLevel;
+  receipt?: string | true;
+  receiptKeys?: string;
   json?: true;
 }
 
@@ -32,7 +40,16 @@ export function verifyCommand(context: Context, done: (status: ExitStatus) => vo
         'manifests, blobs (and their sizes), full (and every byte); default: `verify` in dray.yaml',
       ).choices([...verifyLevels]),
     )
-    .option('--json', 'print one JSON document an image');
+    .option(
+      '--receipt [file]',
+      'check its receipt too: one that `dray receipt` has printed, else those that were left at the target',
+    )
+    .option(
+      '--receipt-keys <file>',
+      'public keys that receipts may be signed with, as `dray receipt-keys` prints them; default: those of the service',
+    )
+    .option('--json', 'print one JSON document an image')
+    .addOption(serviceOption());
   for (const option of choiceOptions()) command.addOption(option);
   return command.action(async (images: string[], options: VerifyOptions) =>
     done(await verify(context, images, options)),
@@ -41,6 +58,7 @@ export function verifyCommand(context: Context, done: (status: ExitStatus) => vo
 
 async function verify(context: Context, images: string[], options: VerifyOptions): Promise<ExitStatus> {
   const { createInspector } = await import('../../compose/local.ts');
+  const evidence = await readEvidence(context, options);
   const inspector = createInspector(context.config());
   const { stdout, stderr, signal } = context;
   let good = true;
@@ -48,7 +66,7 @@ async function verify(context: Context, images: string[], options: VerifyOptions
     for (const image of images) {
       try {
         const found = await inspector.inspect(
-          { image, repository: options.at, choice: choiceOf(options), level: options.level },
+          { image, repository: options.at, choice: choiceOf(options), level: options.level, evidence },
           signal,
         );
         good &&= found.faults.length === 0;
@@ -68,9 +86,48 @@ async function verify(context: Context, images: string[], options: VerifyOptions
   return good ? exitStatus.ok : exitStatus.failed;
 }
 
+/** @throws MirrorError `invalid_request` for a file that is none of those, or where there is nothing to get keys from. */
+async function readEvidence(context: Context, options: VerifyOptions): Promise<Evidence | undefined> {
+  const { receipt, receiptKeys } = options;
+  if (receipt === undefined && receiptKeys === undefined) return undefined;
+  const published =
+    receiptKeys === undefined
+      ? readReceiptKeys(await (await requireService(context, options)).receiptKeys())
+      : readKeyFile(await readText(receiptKeys), receiptKeys);
+  if (typeof receipt !== 'string') return { keys: published };
+  return { keys: published, receipt: parseJson(Buffer.from(await readText(receipt))) ?? '' };
+}
+
+async function readText(path: string): Promise<string> {
+  return readFile(path, 'utf8').catch((error: unknown) => {
+    throw new MirrorError(
+      'invalid_request',
+      `${path} can't be read (${(error as NodeJS.ErrnoException).code}).`,
+      {
+        remedy: 'Name a file that is there and may be read.',
+      },
+    );
+  });
+}
+
+/** PEM, one key after another, or a JWK set. */
+function readKeyFile(text: string, path: string): KeyObject[] {
+  try {
+    const set = parseJson(Buffer.from(text));
+    if (set !== undefined) return readReceiptKeys(set as ReceiptKeysView);
+    const pems = text.match(/-----BEGIN PUBLIC KEY-----[^-]+-----END PUBLIC KEY-----/g) ?? [];
+    if (pems.length > 0) return pems.map((pem) => createPublicKey(pem));
+  } catch {
+    // Falls through: it holds no keys.
+  }
+  throw new MirrorError('invalid_request', `${path} holds no public keys.`, {
+    remedy: 'Write into it what `dray receipt-keys` prints.',
+  });
+}
+
 function describe(
   image: string,
-  { target, digest, arrival, faults }: Inspection,
+  { target, digest, arrival, faults, receipts = [] }: Inspection,
   stream: NodeJS.WriteStream,
 ) {
   const { manifests, blobs, bytes, foreign, referrers, level } = arrival;
@@ -88,11 +145,16 @@ function describe(
     `  referrers  ${referrers.length}`,
     `  level      ${level}: ${looked[level]}`,
     ...foreign.map((layer) => `  foreign    ${layer} has URLs of its own and was not looked for`),
+    ...receipts.map(
+      ({ predicate: { source, finishedAt, tenant } }) =>
+        `  receipt    of ${source.reference}, ${finishedAt}, for ${tenant}: the signature is good`,
+    ),
     ...faults.map((fault) => `  ${paint(stream, 'red', 'wrong')}      ${fault}`),
   ];
   return `${lines.join('\n')}\n`;
 }
 
-function toJson(image: string, { target, digest, arrival, faults }: Inspection): object {
-  return { image, ok: faults.length === 0, target: formatReference(target), digest, ...arrival, faults };
+function toJson(image: string, { target, digest, arrival, faults, receipts }: Inspection): object {
+  const ok = faults.length === 0;
+  return { image, ok, target: formatReference(target), digest, ...arrival, receipts, faults };
 }
