@@ -38,8 +38,3 @@ it('refuses other bytes, fewer and more', async () => {
   for (const registry of [sends(other), sends(bytes.subarray(1)), sends(bytes, bytes)])
     await expect(read(registry)).rejects.toMatchObject({ code: 'digest_mismatch' });
 });
-
-it('calls a connection that breaks what it is', async () => {
-  const broken = Object.assign(new Error('gone'), { code: 'ECONNRESET' });
-  await expect(read(sends(bytes.subarray(1), broken))).rejects.toMatchObject({ code: 'reset' });
-});

@@ -100,24 +100,6 @@ export async function inspect(
   };
 }
 
-/** One whose bytes are others is a fault too, which is told by itself. */
-async function lacking(
-  from: Place,
-  to: Place,
-  found: readonly Found[],
-  level: VerifyLevel,
-  faults: string[],
-): Promise<Found[]> {
-  try {
-    return await missingReferrers(from, to, found, level);
-  } catch (caught) {
-    const error = asMirrorError(caught);
-    if (error.code !== 'digest_mismatch') throw error;
-    faults.push(error.message);
-    return [];
-  }
-}
-
 /** @param faults gets a sentence for what should be good and is not. */
 async function checkReceipts(
   place: Place,
@@ -157,6 +139,24 @@ async function findReceipts(place: Place, digest: Digest): Promise<unknown[]> {
       if (bytes) found.push(parseJson(bytes));
     });
   return found;
+}
+
+/** One whose bytes are others is a fault too, which is told by itself. */
+async function lacking(
+  from: Place,
+  to: Place,
+  found: readonly Found[],
+  level: VerifyLevel,
+  faults: string[],
+): Promise<Found[]> {
+  try {
+    return await missingReferrers(from, to, found, level);
+  } catch (caught) {
+    const error = asMirrorError(caught);
+    if (error.code !== 'digest_mismatch') throw error;
+    faults.push(error.message);
+    return [];
+  }
 }
 
 async function read(

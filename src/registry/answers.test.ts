@@ -312,3 +312,75 @@ it('accepts a push whose answer names no digest, and not one that names another'
   expect(await put({})).toBeUndefined();
   expect(await put({ 'docker-content-digest': other })).toMatchObject({ code: 'digest_mismatch' });
 });
+
+describe('reading a blob', () => {
+  it('calls a connection that breaks in the middle what it is', async () => {
+    const { host } = await registry((_, response) => {
+      response.writeHead(200, { 'content-length': '1000' });
+      response.write('abc', () => response.destroy());
+    });
+    const read = async () => {
+      let size = 0;
+      for await (const chunk of await client.blob({ registry: host, path: 'a' }, digest, access))
+        size += chunk.length;
+      return size;
+    };
+    expect(await failure(read())).toMatchObject({ code: 'reset' });
+  });
+});
+
+describe('asking what refers to a manifest', () => {
+  const index = { 'content-type': oci.index };
+  const entry = (n: number) => ({
+    mediaType: oci.manifest,
+    digest: `sha256:${String(n).repeat(64)}`,
+    size: n,
+  });
+  const ask = (host: string) => client.referrers({ registry: host, path: 'a' }, digest, access);
+
+  it('goes from page to page', async () => {
+    const { host, seen } = await registry(({ path }, response) => {
+      const page = Number(new URL(path, 'http://x').searchParams.get('page') ?? '1');
+      const link = page < 3 && { link: `<?page=${page + 1}>; rel="next"` };
+      return answer(response, 200, { manifests: [entry(page)] }, { ...index, ...link });
+    });
+    expect(await ask(host)).toEqual([entry(1), entry(2), entry(3)]);
+    expect(seen).toHaveLength(3);
+  });
+
+  it('comes to an end where the pages do not', async () => {
+    const { host } = await registry((_, response) =>
+      answer(response, 200, { manifests: [] }, { ...index, link: '<?page=1>; rel="next"' }),
+    );
+    expect(await failure(ask(host))).toMatchObject({ code: 'protocol' });
+  });
+
+  it.each<[string, Answerer]>([
+    ['404', always(404)],
+    ['a page of a website', always(200, '<html>', { 'content-type': 'text/html' })],
+    ['401 without a challenge', always(401)],
+    ['403', always(403)],
+    ['400', always(400)],
+    ['a redirect to another host', always(303, '', { location: 'https://website.example/referrers' })],
+  ])('takes %s for a registry that keeps no list', async (_, answerer) => {
+    const { host } = await registry(answerer);
+    expect(await ask(host)).toBeUndefined();
+  });
+
+  it.each([
+    [429, 'rate_limited'],
+    [503, 'registry_unavailable'],
+  ])('does not take %i for that', async (status, code) => {
+    const { host } = await registry(always(status));
+    expect(await failure(ask(host))).toMatchObject({ code });
+  });
+
+  it('does not take a list that breaks off for a whole one', async () => {
+    const { host } = await registry(({ path }, response) =>
+      path.includes('page=2')
+        ? answer(response, 404, '')
+        : answer(response, 200, { manifests: [entry(1)] }, { ...index, link: '<?page=2>; rel="next"' }),
+    );
+    expect(await failure(ask(host))).toMatchObject({ code: 'protocol' });
+  });
+});

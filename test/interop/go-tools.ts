@@ -10,8 +10,8 @@ const module = fileURLToPath(new URL('go', import.meta.url));
 const cosignModule = fileURLToPath(new URL('cosign', import.meta.url));
 const packages = [
   './skopeo',
-  './referrers',
   './dsse',
+  './referrers',
   'github.com/google/go-containerregistry/cmd/crane',
   'github.com/distribution/distribution/v3/cmd/registry',
 ];
@@ -23,10 +23,10 @@ export interface GoTools {
   registry: string;
   /** Our few lines over the newest containers/image; see go/skopeo/main.go. */
   skopeo: string;
-  /** The registry of go-containerregistry with its referrers API; see go/referrers/main.go. */
-  referrers: string;
   /** Checks envelopes with go-securesystemslib; see go/dsse/main.go. */
   dsse: string;
+  /** The registry of go-containerregistry with its referrers API; see go/referrers/main.go. */
+  referrers: string;
 }
 
 /** Builds them; minutes the first time, a second or two later, since Go has a cache of its own. */
@@ -37,13 +37,8 @@ export async function buildGoTools(say: (text: string) => void): Promise<GoTools
   const folder = await build(what, module, [...tags, ...packages], ['go', 'cc'], say);
   if (folder === undefined) return undefined;
   const at = (name: string) => join(folder, name);
-  return {
-    crane: at('crane'),
-    registry: at('registry'),
-    skopeo: at('skopeo'),
-    referrers: at('referrers'),
-    dsse: at('dsse'),
-  };
+  const [crane, registry, skopeo] = [at('crane'), at('registry'), at('skopeo')];
+  return { crane, registry, skopeo, dsse: at('dsse'), referrers: at('referrers') };
 }
 
 /** Builds cosign, at the version of cosign/go.mod: a module of its own, whose requirements are no one else's. */
