@@ -4,7 +4,6 @@ import type { Arrival, Mirror } from '../core/mirror.ts';
 import { formatReference, type Repository } from '../core/reference.ts';
 import type { Keychain } from '../keychain/keychain.ts';
 import { createKeyedMutex, type KeyedMutex } from '../lib/mutex.ts';
-import { inParallel } from '../lib/parallel.ts';
 import type { Access, Manifest } from '../registry/registry.ts';
 import { createCopier, type Listener, type Tools } from './copier.ts';
 import { bringReferrers } from './delivery.ts';

@@ -3,7 +3,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { newSigner, pushCosignSignature } from '../fixtures/cosign.ts';
 import { countGoodSignatures } from '../fixtures/cosign-check.ts';
 import { addToFallback, fallbackTag, type Forest, growForest, pushForest } from '../fixtures/forest.ts';
-import { manifestOf, noiseLayer, oci, platformsIndex, push } from '../fixtures/image.ts';
+import { manifestOf, noiseLayer, platformsIndex, push } from '../fixtures/image.ts';
 import { missingFrom, takeInventory } from '../fixtures/inventory.ts';
 import { growShowcase, showcasePlan } from '../fixtures/showcase.ts';
 import { forward, startStandIn } from '../fixtures/stand-in.ts';
@@ -56,23 +56,23 @@ describe('what refers to an image at the target already', () => {
     expect(after.manifests).toContain(own.digest);
   });
 
-  it('is no reason to overwrite a tag of that name which is no index', async () => {
+  it.each([
+    ['the fallback tag, which is no index', '', manifestOf([noiseLayer(1, 500)])],
+    ["cosign's tag, which is no list of signatures", '.sig', platformsIndex(1)],
+  ])('is no reason to overwrite %s', async (_, suffix, other) => {
     const path = newPath('taken');
     const forest = growShowcase(path);
     await pushForest(world.source.url, path, 'v1', forest, 'fallback');
-    const squatter = await push(
-      world.target.url,
-      path,
-      fallbackTag(forest.root.digest),
-      manifestOf([noiseLayer(++runs, 500)]),
-    );
+    const tag = `${fallbackTag(forest.root.digest)}${suffix}`;
+    if (suffix) await pushCosignSignature(world.source.url, path, forest.root.digest, newSigner(), 'tag');
+    const squatter = await push(world.target.url, path, tag, other);
     const { body } = await world.submit(`${world.source.host}/${path}:v1`, world.target.host);
     const end = await world.finished(body.requestId);
     expect(end).toMatchObject({ succeeded: false });
-    expect(end.reason).toContain(fallbackTag(forest.root.digest));
-    const held = await fetch(`${world.target.url}/v2/${path}/manifests/${fallbackTag(forest.root.digest)}`, {
+    expect(end.reason).toContain(tag);
+    const held = await fetch(`${world.target.url}/v2/${path}/manifests/${tag}`, {
       method: 'HEAD',
-      headers: { accept: oci.manifest },
+      headers: { accept: other.mediaType },
     });
     expect(held.headers.get('docker-content-digest')).toBe(squatter.digest);
   });
