@@ -33,8 +33,8 @@ export async function findFaults(
   if (level === 'manifests') return [];
   const faults: Fault[] = [];
   await inParallel([...blobsOf(tree)], parallel, async ([digest, size]) => {
-    const found = await registry.blobSize(repository, digest, access);
-    if (found !== size) faults.push({ digest, fault: found === undefined ? 'missing' : 'size' });
+    const found = await registry.lookForBlob(repository, { digest, size }, access);
+    if (found !== 'there') faults.push({ digest, fault: found });
     else if (
       level === 'full' &&
       !(await isWhatItSays(await registry.blob(repository, digest, access), digest))
