@@ -36,7 +36,7 @@ const verify = (source: string, ...args: string[]) =>
 describe('dray verify', () => {
   it('finds the receipt at the target good, by the keys of the service', async () => {
     const { source } = await image('left');
-    const { code, stdout } = await verify(source, '--receipt');
+    const { code, stdout } = await verify(source, '--receipts');
     expect({ code, stdout }).toMatchObject({ code: 0 });
     expect(stdout).toContain(`receipt    of ${source}, `);
   });
@@ -61,6 +61,10 @@ describe('dray verify', () => {
 
   it('checks a receipt from a file, and says what is wrong with another', async () => {
     const [one, other] = [await image('one'), await image('other')];
+    const elsewhere = await receiptOf(
+      world,
+      await mirrored(world, one.source, `${world.target.host}/elsewhere`),
+    );
     const given = async (receipt: unknown) => {
       const path = await file('receipt.json', JSON.stringify(receipt));
       const { code, stdout } = await verify(one.source, '--receipt', path);
@@ -74,6 +78,7 @@ describe('dray verify', () => {
     for (const [receipt, complaint] of [
       [other.receipt, /It is a receipt of sha256:/],
       [{ ...one.receipt, payload: altered }, /The signature does not fit/],
+      [elsewhere, /It is a receipt of 127.0.0.1:[0-9]+\/elsewhere\/one:1, not of/],
       [{ payload }, /This is no DSSE envelope/],
       ['', /This is no DSSE envelope/],
     ] as const)
@@ -101,7 +106,7 @@ describe('dray verify', () => {
       env: { DRAY_CONFIG: await file('alone.yaml', `port: ${await freePort()}\n`), HOME: world.dataDir },
     });
     expect(copied).toMatchObject({ code: 0 });
-    expect(await verify(source, '--receipt')).toMatchObject({
+    expect(await verify(source, '--receipts')).toMatchObject({
       code: 1,
       stdout: expect.stringContaining('There is no receipt of it') as string,
     });
