@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { runDray } from '../fixtures/command.ts';
+import { startGate } from '../fixtures/gate.ts';
 import { manifestOf, noiseLayer, platformsIndex, push } from '../fixtures/image.ts';
 import { freePort } from '../fixtures/registry.ts';
 import { createWorld, type World } from '../fixtures/world.ts';
@@ -117,6 +118,22 @@ describe('POST /v1/plan', () => {
     });
     expect(denied).toMatchObject({ error: { code: 'policy_denied' } });
     expect(denied).not.toHaveProperty('plan');
+  });
+
+  it('asks a source again that is away for a moment while a rule is judged', async () => {
+    await push(world.source.url, 'plan/sized/away', '1', manifestOf([noiseLayer(7, 3000)]));
+    const gate = await startGate(world.source.host);
+    try {
+      const read = /^GET .*\/manifests\/sha256:/;
+      // The forecast reads it first.
+      const rule = gate.add(read, { kind: 'answer', status: 503 }, 1);
+      const forecast = gate.add(read, { kind: 'slow', rate: Infinity }, 1);
+      const { body } = await plan({ images: [`${gate.host}/plan/sized/away:1`], to: world.target.host });
+      expect([forecast.hits(), rule.hits()]).toEqual([1, 1]);
+      expect(body.plans[0]?.plan?.rules).toMatchObject([{ rule: 'small', passed: true }]);
+    } finally {
+      await gate.stop();
+    }
   });
 
   it('counts what is chosen, and refuses what mirroring would be refused', async () => {
