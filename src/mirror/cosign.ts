@@ -1,4 +1,6 @@
 import { Readable } from 'node:stream';
+import { MirrorError } from '../core/errors.ts';
+import { formatRepository } from '../core/reference.ts';
 import { type Digest, digestOf } from '../core/digest.ts';
 import { parseJson } from '../lib/json.ts';
 import type { Manifest } from '../registry/registry.ts';
@@ -57,7 +59,7 @@ export async function holdsAll(
   if (held?.digest === digest) return true;
   if (!held || !grows(tag)) return false;
   const [own, theirs] = await Promise.all([read(source, digest), read(target, held.digest)]);
-  return own !== undefined && theirs !== undefined && added(theirs, own).length === 0;
+  return own !== undefined && theirs !== undefined && added(theirs, own)?.length === 0;
 }
 
 interface Body extends Record<string, unknown> {
@@ -65,12 +67,17 @@ interface Body extends Record<string, unknown> {
   layers: Record<string, unknown>[];
 }
 
-/** The signatures that one has beside those of the other: one payload may be signed by several keys. */
-function added(held: Manifest, wanted: Manifest): Record<string, unknown>[] {
+/**
+ * The signatures that one has beside those of the other: one payload may be signed by several keys. undefined: one of
+ * them is something else than a list of signatures.
+ */
+function added(held: Manifest, wanted: Manifest): Record<string, unknown>[] | undefined {
   const nameOf = ({ digest, annotations }: Record<string, unknown>) =>
     JSON.stringify([digest, Object.entries(annotations ?? {}).sort()]);
-  const known = new Set((readManifest(held) as Body).layers.map(nameOf));
-  return (readManifest(wanted) as Body).layers.filter((layer) => !known.has(nameOf(layer)));
+  const [theirs, own] = [readManifest(held)['layers'], readManifest(wanted)['layers']];
+  if (!Array.isArray(theirs) || !Array.isArray(own)) return undefined;
+  const known = new Set((theirs as Body['layers']).map(nameOf));
+  return (own as Body['layers']).filter((layer) => !known.has(nameOf(layer)));
 }
 
 /**
@@ -86,8 +93,14 @@ export async function joined(
   if (held?.digest === wanted.digest) return undefined;
   if (!held || !grows(tag)) return wanted;
   const more = added(held, wanted);
+  if (!more)
+    throw new MirrorError(
+      'unsupported_manifest',
+      `The tag ${tag} of ${formatRepository(repository)} holds something that is no list of signatures.`,
+      { side, remedy: 'Delete that tag at the target, or set `referrers: none`.' },
+    );
   if (more.length === 0) return undefined;
-  if (added(wanted, held).length === 0) return wanted;
+  if (added(wanted, held)?.length === 0) return wanted;
   return onSide(side, async () => {
     const body = readManifest(held) as Body;
     // An image's config names its layers' contents in their order (OCI image-spec, config.md); these are not compressed.

@@ -99,8 +99,8 @@ async function untagged(place: Place, subject: Digest, wanted: Referrers): Promi
   for (const { digest, mediaType, artifactType } of entries) {
     // Old lists leave the type out, and cosign 3 writes that of the empty config into them; the manifest tells.
     const told = artifactType === undefined || artifactType === emptyType ? undefined : artifactType;
-    const manifest = told === undefined && typeof wanted !== 'string' && (await read(place, digest));
-    const type = told ?? ((manifest && descriptorOf(manifest).artifactType) || '');
+    const manifest = told === undefined ? await read(place, digest) : undefined;
+    const type = told ?? (manifest && descriptorOf(manifest).artifactType) ?? '';
     if (isWanted(type, wanted)) found.push({ digest, subject, mediaType, artifactType: type });
   }
   return found;

@@ -17,7 +17,11 @@ export function blobsOf({ layers, configs, foreign }: Tree): Map<Digest, number>
 }
 
 /** What a target was found to hold. */
-export function arrivalOf(tree: Tree, referrers: readonly Referrer[], level: VerifyLevel): Arrival {
+export function arrivalOf(
+  tree: Tree,
+  referrers: readonly Referrer[],
+  level: VerifyLevel,
+): Omit<Arrival, 'moved' | 'untagged'> {
   const blobs = blobsOf(tree);
   return {
     manifests: tree.manifests.size,
@@ -31,6 +35,9 @@ export function arrivalOf(tree: Tree, referrers: readonly Referrer[], level: Ver
     level,
   };
 }
+
+/** A registry does not take bytes for a blob that it thinks it has. */
+export const deleteFirst = 'Delete that blob, or the whole image, at the registry; then mirror it again.';
 
 /** What is wrong with a blob: it is not there, has another size, or other bytes. */
 export interface Fault {
@@ -68,7 +75,7 @@ async function isWhatItSays(bytes: AsyncIterable<Uint8Array>, digest: Digest): P
 
 /**
  * Whether all blobs of a tree are there, as far as the level looks.
- * @throws MirrorError `digest_mismatch` for one whose bytes are others: copying it again would not mend that.
+ * @throws MirrorError `digest_mismatch` for one whose bytes or size are others: copying it again would not mend that.
  */
 export async function holdsBlobs(
   registry: Registry,
@@ -78,15 +85,11 @@ export async function holdsBlobs(
   level: VerifyLevel,
 ): Promise<boolean> {
   const faults = await findFaults(registry, repository, tree, access, level);
-  const wrong = faults.find(({ fault }) => fault === 'bytes');
+  const wrong = faults.find(({ fault }) => fault !== 'missing');
   if (!wrong) return faults.length === 0;
   throw new MirrorError(
     'digest_mismatch',
-    `${formatRepository(repository)} has other bytes under the name of the blob ${wrong.digest}.`,
-    {
-      // A registry does not take bytes for a blob that it thinks it has.
-      retryable: false,
-      remedy: 'Delete that blob, or the whole image, at the registry; then mirror it again.',
-    },
+    `${formatRepository(repository)} has ${wrong.fault === 'size' ? 'something of another size' : 'other bytes'} under the name of the blob ${wrong.digest}.`,
+    { retryable: false, remedy: deleteFirst },
   );
 }

@@ -55,6 +55,9 @@ const arrival = z
       .literal(true)
       .optional()
       .describe("The target's tag was left as it is: by then the source's pointed elsewhere"),
+    moved: z
+      .object({ blobs: z.number(), bytes: z.number(), referrers: z.number() })
+      .describe('What of it the last try has moved; the rest was there'),
   })
   .meta({ id: 'Arrival' });
 
@@ -174,7 +177,12 @@ export const mirrorList = z
 export type MirrorList = z.infer<typeof mirrorList>;
 
 const prefix = z.string().transform((text, context) => explain(context, () => parsePrefix(text)));
-const moment = z.iso.datetime({ offset: true }).transform((text) => new Date(text));
+const moment = z
+  .union(
+    [z.iso.datetime({ offset: true }), z.iso.date()],
+    'is no time such as 2026-11-30T14:05:00Z or 2026-11-30',
+  )
+  .transform((text) => new Date(text));
 
 export const listQuery = z.strictObject({
   limit: z.coerce.number().int().min(1).max(500).default(50),

@@ -14,6 +14,7 @@ interface Plan {
   target: string;
   digest: string;
   present: boolean;
+  tag?: { sets: boolean; held?: string };
   manifests: Share;
   blobs: Share;
   bytes: Share;
@@ -64,6 +65,7 @@ describe('POST /v1/plan', () => {
         target: `${world.target.host}/plan/b:1`,
         digest,
         wanted: { referrers: 'all' },
+        tag: { sets: true },
         present: false,
         manifests: { total: 1, missing: 1 },
         blobs: { total: 3, missing: 3 },
@@ -81,9 +83,12 @@ describe('POST /v1/plan', () => {
       blobs: { total: 3, missing: 2 },
       bytes: { total: all, missing: size([config, other].filter((content) => content !== undefined)) },
     });
+    // Somebody else's image has the tag.
+    const theirs = await push(world.target.url, 'plan/b', '1', manifestOf([shared]));
+    expect((await ask())?.plan?.tag).toEqual({ sets: true, held: theirs.digest });
     await sendTo('plan/b');
     expect((await ask())?.plan).toMatchObject({
-      ...{ present: true, rate: { reads: 0 } },
+      ...{ present: true, rate: { reads: 0 }, tag: { sets: false } },
       ...{ manifests: { total: 1, missing: 0 }, blobs: { total: 3, missing: 0 } },
       bytes: { total: all, missing: 0 },
     });
