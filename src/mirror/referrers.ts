@@ -88,7 +88,11 @@ export async function listReferrers(
           remedy: 'Name the artifact types that are wanted in `referrers`, or set it to none.',
         },
       );
-    level = (await Promise.all(news.map((each) => manifestsOf(place, each)))).flat();
+    const below: Digest[][] = [];
+    await inParallel(news, parallel, async (each, n) => {
+      below[n] = await manifestsOf(place, each);
+    });
+    level = below.flat();
   }
   return found;
 }

@@ -126,7 +126,7 @@ export function registerMirrors(app: App, { service, auth, limits }: Dependencie
         security,
         summary: 'Ask again for what a mirror was to bring',
         description:
-          'The same source and target, with the logins of who asks now: a new mirror, or the one that is under way, or nothing when it is there. One that pauses before its next try goes on at once.',
+          'The same source, target, platforms and referrers, with the logins of who asks now: a new mirror, or the one that is under way, or nothing when it is there. One that pauses before its next try goes on at once.',
         params: idParams,
         response: { 200: mirrorAnswer, ...errors },
       },
