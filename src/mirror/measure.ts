@@ -7,7 +7,7 @@ import { createMemo } from '../lib/memo.ts';
 import { inParallel } from '../lib/parallel.ts';
 import type { Access, Manifest, Registry } from '../registry/registry.ts';
 import { readBlob } from './blob.ts';
-import { readTree } from './tree.ts';
+import { readTree, sizeOf } from './tree.ts';
 
 /** What can be known of an image before it is copied. Every method throws MirrorError without a side. */
 export interface Measure {
@@ -58,9 +58,7 @@ export function createMeasure(registry: Registry): Measure {
           'manifest_unknown',
           `${formatReference({ ...repository, digest })} does not exist at its registry.`,
         );
-      const blobs = new Map([...tree.layers, ...tree.configs]);
-      const size = [...blobs.values()].reduce((sum, bytes) => sum + bytes, 0);
-      return { size, images: imagesOf(tree.root, tree.manifests) };
+      return { size: sizeOf(tree), images: imagesOf(tree.root, tree.manifests) };
     });
 
   async function dateOf(
