@@ -75,7 +75,6 @@ async function outcome(image: string, more: Record<string, unknown> = {}): Promi
   }
 }
 
-// eslint-disable-next-line no-control-regex
 const unprintable = /[\x00-\x1f\x7f-\x9f]|\\u0000/;
 
 describe('a hostile source', () => {
