@@ -43,6 +43,9 @@ const parallel = 6;
 /** Reproducible builds say 1970, and Go's zero time is year 1: no image is older than the first containers of Docker. */
 const firstImage = Date.UTC(2013, 0);
 
+/** Nor is any from so far ahead that adding days to it leads out of all calendars. */
+const lastImage = Date.UTC(9000, 0);
+
 const createdAnnotation = 'org.opencontainers.image.created';
 
 export function createMeasure(registry: Registry): Measure {
@@ -119,5 +122,5 @@ function annotationOf(manifest: unknown): string | undefined {
 
 function asDate(value: unknown): Date | undefined {
   const time = typeof value === 'string' ? Date.parse(value) : NaN;
-  return time >= firstImage ? new Date(time) : undefined;
+  return time >= firstImage && time < lastImage ? new Date(time) : undefined;
 }

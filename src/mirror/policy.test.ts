@@ -247,6 +247,7 @@ describe('a rule about contents', () => {
       undefined,
       '1970-01-01T00:00:00Z',
       '0001-01-01T00:00:00Z',
+      '+275760-09-13T00:00:00Z',
       'long ago',
     ].entries()) {
       const { digest } = await push(server.url, `age/none${n}`, '1', image(30 + n, created));
