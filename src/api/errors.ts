@@ -33,9 +33,10 @@ export function toAnswer(error: MirrorError): ErrorAnswer {
 export function handleError(error: FastifyError, request: FastifyRequest, reply: FastifyReply): void {
   const status = error.statusCode ?? 500;
   if (hasZodFastifySchemaValidationErrors(error)) {
+    const part = error.validationContext === 'querystring' ? 'the query' : 'the body';
     const faults = error.validation.map(({ instancePath, message }) => {
       const field = instancePath.slice(1).replaceAll('/', '.');
-      return `${field ? `"${field}"` : 'the body'}: ${message ?? 'is wrong'}`;
+      return `${field ? `"${field}"` : part}: ${message ?? 'is wrong'}`;
     });
     return send(
       reply,

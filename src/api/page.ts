@@ -31,7 +31,7 @@ header a { color: inherit; font-weight: 700; letter-spacing: .02em; text-decorat
 .card { background: var(--card); border: 1px solid var(--line); border-radius: 12px; padding: 1.25rem 1.5rem; margin-bottom: 1rem }
 h1 { font-size: 1.25rem; line-height: 1.35; margin: 0 0 .25rem; overflow-wrap: anywhere }
 h2 { font-size: 1rem; margin: 0 0 .5rem }
-p { margin: .35rem 0 } .dim { color: var(--dim) }
+p { margin: .35rem 0; overflow-wrap: anywhere } .dim { color: var(--dim) }
 .state { display: inline-block; font-weight: 650; border: 1.5px solid; border-radius: 99px; padding: .05rem .7rem; margin-bottom: .6rem }
 .done { color: var(--green) } .failed, .cancelled { color: var(--red) } .copying { color: var(--blue) } .queued { color: var(--amber) }
 progress { appearance: none; width: 100%; height: .6rem; border: 0; border-radius: 99px; overflow: hidden; background: var(--bar); margin-top: .8rem }

@@ -14,6 +14,9 @@ export function toPlan({ plan, selection, rate, ...forecast }: Forecast): PlanVi
       ...(platforms && { platforms: [...platforms] }),
       referrers: typeof wanted === 'string' ? wanted : [...wanted],
     },
+    ...(plan.target.tag && {
+      tag: { sets: plan.setsTag, ...(plan.setsTag && plan.held && { held: plan.held }) },
+    }),
     ...{ present, manifests, blobs, bytes, foreign, referrers },
     rate: {
       reads: rate.reads,

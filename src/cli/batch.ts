@@ -8,7 +8,8 @@ import type { Client, Plan } from './client.ts';
 import { type Context, exitStatus, type ExitStatus, printJson } from './context.ts';
 import { formatCost, formatLayer } from './format.ts';
 import { changeOf, createView, type Row } from './live.ts';
-import { LostSight, watch } from './watch.ts';
+import type { ArrivalView } from '../wire/mirror.ts';
+import { LostSight, type Seen, watch } from './watch.ts';
 
 type Report = (change: Partial<Row>) => void;
 
@@ -129,9 +130,14 @@ export async function followAnswer(
   try {
     const onEvent = (event: MirrorEventView) =>
       event.type === 'layer' && stderr.write(`${name}: ${formatLayer(event)}\n`);
-    await inSlot(() =>
-      watch(service, id, (seen) => report(changeOf(seen)), { signal, ...(verbose && { onEvent }) }),
-    );
+    let end: Seen | undefined;
+    const onChange = (seen: Seen) => (seen.state === 'done' ? (end = seen) : report(changeOf(seen)));
+    await inSlot(() => watch(service, id, onChange, { signal, ...(verbose && { onEvent }) }));
+    if (end) {
+      // What of it had to be moved; the end itself is known without.
+      const { arrival } = await service.mirror(id).catch((): { arrival?: ArrivalView } => ({}));
+      report(changeOf({ ...end, ...(arrival && { arrival }) }));
+    }
   } catch (error) {
     if (!(error instanceof LostSight)) throw error;
     return report({ note: error.message });
@@ -150,7 +156,7 @@ function statusOf(rows: readonly Row[]): ExitStatus {
 }
 
 function toJson({ startedAt, endedAt = startedAt, ...row }: Row): object {
-  const { image, to, target, state, id, progress, plan, failure, note } = row;
+  const { image, to, target, state, id, progress, plan, arrival, failure, note } = row;
   const milliseconds = Math.round(endedAt - startedAt);
-  return { image, to, target, state, id, progress, plan, failure, note, milliseconds };
+  return { image, to, target, state, id, progress, plan, arrival, failure, note, milliseconds };
 }

@@ -25,7 +25,12 @@ type Shown = Pick<FailureView, 'message' | 'remedy' | 'code'> & { side?: Failure
 
 /** The failure, the side at fault and the remedy, a line each. */
 export function formatFailure({ message, side, remedy, code }: Shown): string {
-  const at = side ? `at the ${side} registry` : 'in the request or in Dray';
+  const at =
+    code === 'policy_denied'
+      ? `a rule about the ${side ?? 'image'}`
+      : side
+        ? `at the ${side} registry`
+        : 'in the request or in Dray';
   return [`failure: ${message}`, `side:    ${at} (${code})`, `remedy:  ${remedy}`].join('\n');
 }
 
@@ -74,7 +79,7 @@ export function formatProgress({ layersDone, layersTotal, bytesDone, bytesTotal 
 }
 
 /** `12.3 MB of 28.1 MB, 3 of 4 blobs, 2 of 2 referrers`: what of it would be moved; nothing where there is none. */
-export function formatPlan({ present, bytes, blobs, referrers }: Plan): string {
+export function formatPlan({ present, bytes, blobs, referrers, tag }: Plan): string {
   if (present) return '';
   const of = ({ missing, total }: { missing: number; total: number }, what: string) =>
     `${missing} of ${total} ${what}`;
@@ -82,6 +87,7 @@ export function formatPlan({ present, bytes, blobs, referrers }: Plan): string {
     `${formatBytes(bytes.missing)} of ${formatBytes(bytes.total)}`,
     of(blobs, 'blobs'),
     ...(referrers.total > 0 ? [of(referrers, 'referrers')] : []),
+    ...(tag?.sets && tag.held ? [`moves the tag from ${tag.held.slice(0, 19)}`] : []),
   ].join(', ');
 }
 
@@ -125,6 +131,21 @@ export function formatLayer({
   return `layer ${digest.slice(0, 19)} ${state}, ${formatBytes(size)}`;
 }
 
+/** What of it had to be moved, where that was not all: `copied 1.2 MB of 28.1 MB, 1 of 3 referrers`. */
+export function formatDone({ bytes, moved, referrers }: ArrivalView, progress: Measures): string {
+  const all = moved.bytes === bytes && moved.referrers === referrers.length;
+  const { length } = referrers;
+  const amount = all
+    ? formatProgress(progress)
+    : `copied ${formatBytes(moved.bytes)} of ${formatBytes(bytes)}`;
+  const parts = all ? [count(length, 'referrer')] : [`${moved.referrers} of ${count(length, 'referrer')}`];
+  return [amount, ...(length > 0 ? parts : [])].join(', ');
+}
+
+function count(number: number, what: string): string {
+  return `${number} ${what}${number === 1 ? '' : 's'}`;
+}
+
 /** What a target holds, and how it was looked at. */
 function formatArrival({ manifests, blobs, bytes, referrers, level }: ArrivalView): string {
   return `${manifests} manifests, ${blobs} blobs, ${formatBytes(bytes)}, ${referrers.length} referrers (seen: ${level})`;
@@ -147,7 +168,10 @@ export function formatMirror(mirror: MirrorView, stream: NodeJS.WriteStream): st
     ['digest', mirror.digest],
     ...(platforms ? [['only', platforms.join(', ')]] : []),
     ...(referrers === 'all' ? [] : [['with', `referrers: ${[referrers].flat().join(', ')}`]]),
-    ['copied', formatProgress(mirror.progress) || 'not counted'],
+    [
+      'copied',
+      arrival ? formatDone(arrival, mirror.progress) : formatProgress(mirror.progress) || 'not counted',
+    ],
     ...(arrival ? [['there', formatArrival(arrival)]] : []),
     ['asked', `${createdAt} (${finishedAt ? 'took' : 'for'} ${formatDuration(took)})`],
     ['tries', String(mirror.attempts)],

@@ -1,8 +1,9 @@
 import type { Progress } from '../core/mirror.ts';
-import type { FailureView, WaitView } from '../wire/mirror.ts';
+import type { ArrivalView, FailureView, WaitView } from '../wire/mirror.ts';
 import type { Plan } from './client.ts';
 import type { Context } from './context.ts';
 import {
+  formatDone,
   formatDuration,
   formatFailure,
   formatPlan,
@@ -29,6 +30,8 @@ export interface Row {
   progress?: Progress;
   /** Of a dry run. */
   plan?: Plan;
+  /** Once it is done. */
+  arrival?: ArrivalView;
   failure?: FailureView;
   /** While it is `queued`: when it is tried again. */
   wait?: WaitView | undefined;
@@ -128,10 +131,11 @@ function createPlainView({ stdout, stderr }: Context): View {
 
 /** `✓ ubuntu → quay.io/library/ubuntu:latest  done  6/6 layers, 28.1 MB  3.2 s`, as wide as the terminal. */
 function describe(row: Row, stream: NodeJS.WriteStream): string {
-  const { name, image, target, state, phase, progress, plan, startedAt, endedAt } = row;
+  const { name, image, target, state, phase, progress, plan, arrival, startedAt, endedAt } = row;
   const word = state === 'copying' ? (phase ?? state) : wordOf(row);
   const took = formatDuration((endedAt ?? performance.now()) - startedAt);
-  const amount = plan ? formatPlan(plan) : progress ? formatProgress(progress) : '';
+  const moved = progress && (arrival ? formatDone(arrival, progress) : formatProgress(progress));
+  const amount = plan ? (state === 'failed' ? '' : formatPlan(plan)) : (moved ?? '');
   const rest = [word, amount, state === 'waiting' ? '' : took];
   const facts = rest.filter((part) => part !== '').join('  ');
   const route = target === undefined ? name : `${image} → ${target}`;
@@ -139,7 +143,8 @@ function describe(row: Row, stream: NodeJS.WriteStream): string {
   return `${paint(stream, colours[state], marks[state])} ${shorten(route, width)}  ${paint(stream, colours[state], facts)}`;
 }
 
-function wordOf({ state, wait }: Row): string {
+function wordOf({ state, wait, plan }: Row): string {
+  if (plan && state === 'failed') return 'would be refused';
   return state === 'queued' && wait ? formatWait(wait) : (words[state] ?? state);
 }
 
@@ -156,13 +161,15 @@ export function changeOf({
   progress,
   failure,
   wait,
-}: Seen & { target?: string }): Partial<Row> {
+  arrival,
+}: Seen & { target?: string; arrival?: ArrivalView }): Partial<Row> {
   return {
     ...(target !== undefined && { target }),
     state,
     progress,
     wait,
     ...(phase && { phase }),
+    ...(arrival && { arrival }),
     ...(failure && state !== 'done' && { failure }),
   };
 }

@@ -1239,6 +1239,12 @@ export interface components {
        */
       level: 'manifests' | 'blobs' | 'full';
       manifests: number;
+      /** @description What of it the last try has moved; the rest was there */
+      moved: {
+        blobs: number;
+        bytes: number;
+        referrers: number;
+      };
       referrers: {
         artifactType: string;
         digest: string;
@@ -1582,6 +1588,13 @@ export interface components {
         rule: string;
         why: string;
       }[];
+      /** @description The tag at the target; absent: none is asked for */
+      tag?: {
+        /** @description The digest that it points to at the target now */
+        held?: string;
+        /** @description It would be set, or moved */
+        sets: boolean;
+      };
       target: string;
       /** @description What of the image */
       wanted: {

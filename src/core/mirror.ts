@@ -58,6 +58,8 @@ export interface Arrival {
   foreign: Digest[];
   referrers: Referrer[];
   level: VerifyLevel;
+  /** What of it the last try has moved; the rest was there. */
+  moved: { blobs: number; bytes: number; referrers: number };
   /** The tag was left as it is: by then the source's pointed elsewhere. */
   untagged?: true;
 }

@@ -49,14 +49,20 @@ export interface Listener {
   note(line: string): void;
 }
 
+export interface Copied {
+  /** Blobs that had to be moved. */
+  moved: Set<Digest>;
+  /** What refers to the image at the source, where that has been found meanwhile. */
+  referring?: Found[] | undefined;
+}
+
 /** Moves an image from one repository to another; sets no tag. */
 export interface Copier {
   /**
    * Resolves when everything wanted under the mirror's digest was pushed.
-   * @returns what refers to the image at the source, where that has been found meanwhile.
    * @throws MirrorError with the side at fault; `sparse_index_refused`, `platform_unknown`.
    */
-  copy(mirror: Mirror, from: Entry, to: Entry, listener: Listener): Promise<Found[] | undefined>;
+  copy(mirror: Mirror, from: Entry, to: Entry, listener: Listener): Promise<Copied>;
 }
 
 export function createCopier(tools: Tools): Copier {
@@ -80,6 +86,7 @@ export function createCopier(tools: Tools): Copier {
     from: Entry,
     to: Entry,
     listener: Listener,
+    moved: Set<Digest>,
     signal: AbortSignal = to.access.signal,
   ): Promise<void> {
     const job = {
@@ -95,6 +102,7 @@ export function createCopier(tools: Tools): Copier {
     const hear = (event: CopyEvent) => {
       if (event.type === 'blob') {
         worked.add(event.state === 'started' ? 'source' : 'target');
+        if (event.state === 'done') moved.add(event.digest);
         if (event.state === 'started') onTheWay.add(event.digest);
         else onTheWay.delete(event.digest);
       }
@@ -112,16 +120,12 @@ export function createCopier(tools: Tools): Copier {
     }
   }
 
-  async function copy(
-    mirror: Mirror,
-    from: Entry,
-    to: Entry,
-    listener: Listener,
-  ): Promise<Found[] | undefined> {
+  async function copy(mirror: Mirror, from: Entry, to: Entry, listener: Listener): Promise<Copied> {
     listener.phase('copying');
     const { source, digest, selection } = mirror;
     const stop = new AbortController();
     let referring: Promise<Found[]> | undefined;
+    const moved = new Set<Digest>();
     const counting = count(mirror, from, listener).then((tree) => {
       if (!tree) return undefined;
       referring = listReferrers(from, tree.manifests.keys(), selection.referrers);
@@ -132,8 +136,8 @@ export function createCopier(tools: Tools): Copier {
     if (selection.platforms) {
       const tree = await onSide('source', () => counting);
       if (!tree) throw gone(source, digest);
-      await copyParts(mirror, tree, from, to, listener);
-      return referring;
+      await copyParts(mirror, tree, from, to, listener, moved);
+      return { moved, referring: await referring };
     }
     const counted = counting.catch((caught: unknown) => {
       const error = asMirrorError(caught);
@@ -143,7 +147,15 @@ export function createCopier(tools: Tools): Copier {
       return error.at('source');
     });
     try {
-      await transfer(mirror, digest, from, to, listener, AbortSignal.any([to.access.signal, stop.signal]));
+      await transfer(
+        mirror,
+        digest,
+        from,
+        to,
+        listener,
+        moved,
+        AbortSignal.any([to.access.signal, stop.signal]),
+      );
     } catch (error) {
       if (to.access.signal.aborted) throw error;
       // Skopeo may have met what it can't copy before we have.
@@ -151,10 +163,10 @@ export function createCopier(tools: Tools): Copier {
       const known = asks && (await counted);
       if (!known || (known instanceof MirrorError ? !stop.signal.aborted : !known.nested)) throw error;
       if (known instanceof MirrorError) throw known;
-      await copyParts(mirror, known, from, to, listener);
+      await copyParts(mirror, known, from, to, listener, moved);
     }
     await counted;
-    return referring;
+    return { moved, referring: await referring };
   }
 
   /** Image by image, and the indexes by ourselves: Skopeo copies all of an index, and none that has an index in it. */
@@ -164,10 +176,11 @@ export function createCopier(tools: Tools): Copier {
     from: Entry,
     to: Entry,
     listener: Listener,
+    moved: Set<Digest>,
   ): Promise<void> {
     for (const manifest of fromTheLeaves(tree)) {
       if (!tree.children.has(manifest.digest)) {
-        await transfer(mirror, manifest.digest, from, to, listener);
+        await transfer(mirror, manifest.digest, from, to, listener, moved);
         continue;
       }
       await onSide('target', () =>

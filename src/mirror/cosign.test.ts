@@ -41,7 +41,15 @@ function placeWith(held: Manifest): Place & { paths: string[] } {
 }
 
 describe("what is under cosign's tag", () => {
-  it.each(odd)('may be %s at the target: signatures come to it all the same', async (_, held) => {
+  it('may be an index at the target: that is left as it is, and told', async () => {
+    const held = manifest({ schemaVersion: 2, manifests: [] }, oci.index);
+    await expect(joined(placeWith(held), tag, held, good)).rejects.toMatchObject({
+      code: 'unsupported_manifest',
+      side: 'target',
+    });
+  });
+
+  it.each(odd.slice(1))('may be %s at the target: signatures come to it all the same', async (_, held) => {
     const place = placeWith(held);
     const next = await joined(place, tag, held, good);
     expect(JSON.parse(Buffer.from(next?.bytes ?? []).toString())).toMatchObject({

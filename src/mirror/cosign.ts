@@ -1,4 +1,6 @@
 import { Readable } from 'node:stream';
+import { MirrorError } from '../core/errors.ts';
+import { formatRepository } from '../core/reference.ts';
 import { type Digest, digestOf, isDigest } from '../core/digest.ts';
 import { isObject, member, parseJson } from '../lib/json.ts';
 import { readAnnotations } from '../registry/listing.ts';
@@ -61,7 +63,7 @@ export async function holdsAll(
   if (held?.digest === digest) return true;
   if (!held || !grows(tag)) return false;
   const [own, theirs] = await Promise.all([manifestAt(source, digest), manifestAt(target, held.digest)]);
-  return own !== undefined && theirs !== undefined && added(theirs, own).length === 0;
+  return own !== undefined && theirs !== undefined && added(theirs, own)?.length === 0;
 }
 
 function manifestAt(
@@ -77,18 +79,23 @@ function contentOf(value: unknown): { digest: Digest; size: number } | undefined
   return { digest, size };
 }
 
-/** The layers of what may be anything: somebody else has put it under that tag. */
-function layersOf(manifest: Manifest): Record<string, unknown>[] {
+/** The layers of what may be anything: somebody else has put it under that tag. undefined: it has no list of them. */
+function layersOf(manifest: Manifest): Record<string, unknown>[] | undefined {
   const { layers } = readManifest(manifest);
-  return Array.isArray(layers) ? layers.filter(isObject) : [];
+  return Array.isArray(layers) ? layers.filter(isObject) : undefined;
 }
 
-/** The signatures that one has beside those of the other: one payload may be signed by several keys. */
-function added(held: Manifest, wanted: Manifest): Record<string, unknown>[] {
+/**
+ * The signatures that one has beside those of the other: one payload may be signed by several keys. undefined: one of
+ * them is something else than a list of signatures.
+ */
+function added(held: Manifest, wanted: Manifest): Record<string, unknown>[] | undefined {
   const nameOf = ({ digest, annotations }: Record<string, unknown>) =>
     JSON.stringify([digest, isObject(annotations) && Object.entries(readAnnotations(annotations)).sort()]);
-  const known = new Set(layersOf(held).map(nameOf));
-  return layersOf(wanted).filter((layer) => !known.has(nameOf(layer)));
+  const [theirs, own] = [layersOf(held), layersOf(wanted)];
+  if (!theirs || !own) return undefined;
+  const known = new Set(theirs.map(nameOf));
+  return own.filter((layer) => !known.has(nameOf(layer)));
 }
 
 /**
@@ -104,8 +111,14 @@ export async function joined(
   if (held?.digest === wanted.digest) return undefined;
   if (!held || !grows(tag)) return wanted;
   const more = added(held, wanted);
+  if (!more)
+    throw new MirrorError(
+      'unsupported_manifest',
+      `The tag ${tag} of ${formatRepository(repository)} holds something that is no list of signatures.`,
+      { side, remedy: 'Delete that tag at the target, or set `referrers: none`.' },
+    );
   if (more.length === 0) return undefined;
-  if (added(wanted, held).length === 0) return wanted;
+  if (added(wanted, held)?.length === 0) return wanted;
   return onSide(side, async () => {
     const body = readManifest(held);
     const { config: described } = body;
@@ -123,7 +136,7 @@ export async function joined(
       JSON.stringify({
         ...body,
         config: { mediaType: configType, ...(isObject(described) && described), ...blob },
-        layers: [...layersOf(held), ...more],
+        layers: [...(layersOf(held) ?? []), ...more],
       }),
     );
     return { ...held, digest: digestOf(manifest), size: manifest.length, bytes: manifest };

@@ -87,7 +87,8 @@ export function createForecaster(options: ForecasterOptions): Forecaster {
           if (!(await registry.resolve({ ...to.repository, digest: each }, to.access))) missing.manifests++;
         });
         await inParallel([...blobs], parallel, async ([blob, size]) => {
-          if ((await registry.blobSize(to.repository, blob, to.access)) === size) return;
+          if ((await registry.lookForBlob(to.repository, { digest: blob, size }, to.access)) === 'there')
+            return;
           missing.blobs++;
           missing.bytes += size;
         });

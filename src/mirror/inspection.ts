@@ -2,10 +2,10 @@ import type { KeyObject } from 'node:crypto';
 import type { Digest } from '../core/digest.ts';
 import { asMirrorError, MirrorError } from '../core/errors.ts';
 import type { Arrival, VerifyLevel } from '../core/mirror.ts';
-import { formatReference, type Reference } from '../core/reference.ts';
+import { formatReference, formatRepository, parseReference, type Reference } from '../core/reference.ts';
 import type { Selection } from '../core/selection.ts';
 import type { Keychain } from '../keychain/keychain.ts';
-import type { Manifest, Registry } from '../registry/registry.ts';
+import type { Registry } from '../registry/registry.ts';
 import type { Statement } from '../wire/receipt.ts';
 import type { Pacer } from './pacing.ts';
 import { enter, type Place } from './place.ts';
@@ -15,7 +15,7 @@ import { type Found, listReferrers, missingReferrers } from './referrers.ts';
 import { onSide } from './side.ts';
 import type { Route } from './target.ts';
 import { readTree, type Tree } from './tree.ts';
-import { blobsOf, findFaults } from './verify.ts';
+import { blobsOf, deleteFirst, findFaults } from './verify.ts';
 
 /** Of what is no good receipt, so many are told why. */
 const badLimit = 5;
@@ -25,9 +25,8 @@ export interface Inspection {
   target: Reference;
   /** What it should hold. */
   digest: Digest;
-  root: Manifest;
   /** `referrers`: all that the source has. */
-  arrival: Arrival;
+  arrival: Omit<Arrival, 'moved' | 'untagged'>;
   /** Receipts of it that are good; absent: they were not asked for. */
   receipts?: Statement[];
   /** What is wrong, in sentences; none: it is as it should be. */
@@ -77,19 +76,26 @@ export async function inspect(
     if (held !== digest)
       faults.push(`The tag ${tag} is ${held ?? 'not there'}; at the source it is ${digest}.`);
   }
-  const wrong = { missing: 'is not there', size: 'has another size', bytes: 'has other bytes' };
+  const wrong = {
+    missing: 'is not there. Mirror it again.',
+    size: `has another size. ${deleteFirst}`,
+    bytes: `has other bytes. ${deleteFirst}`,
+  };
   for (const { digest: blob, fault } of await onSide('target', () =>
     findFaults(registry, to.repository, tree, to.access, level),
   ))
-    faults.push(`The blob ${blob} ${wrong[fault]}.`);
+    faults.push(`The blob ${blob} ${wrong[fault]}`);
   const found = await listReferrers(from, tree.manifests.keys(), selection.referrers);
   for (const { digest: referrer, subject, tag: under } of await lacking(from, to, found, level, faults))
-    faults.push(`${under ?? referrer}, which refers to ${subject}, is not there as a whole, or not listed.`);
+    faults.push(
+      `${under ?? referrer}, which refers to ${subject}, is not there as a whole, or not listed. Mirror it again.`,
+    );
   const receipts = options.evidence && (await checkReceipts(to, digest, options.evidence, faults));
   const blobs = blobsOf(tree);
   const bytes = [...blobs.values()].reduce((sum, size) => sum + size, 0);
   return {
-    ...{ target, digest, root: tree.root, faults },
+    // With a digest in the reference the tag was not looked at.
+    ...{ target: source.digest ? { ...to.repository, digest } : target, digest, faults },
     ...(receipts && { receipts }),
     arrival: {
       ...{ manifests: tree.manifests.size, blobs: blobs.size, bytes, foreign: tree.foreign, level },
@@ -105,12 +111,18 @@ async function checkReceipts(
   { keys, receipt }: Evidence,
   faults: string[],
 ): Promise<Statement[]> {
-  const given = receipt === undefined ? receiptsAt(place, digest) : [receipt];
+  const left = receipt === undefined;
+  const given = left ? receiptsAt(place, digest) : [receipt];
+  const here = formatRepository(place.repository);
   const good: Statement[] = [];
   const bad: string[] = [];
   for await (const each of given) {
     try {
-      good.push(checkReceipt(each, keys, digest));
+      const stated = checkReceipt(each, keys, digest);
+      const { reference } = stated.predicate.target;
+      if (formatRepository(parseReference(reference)) === here) good.push(stated);
+      // One that came along with the image, from where it had been mirrored to before, is of that place.
+      else if (!left) bad.push(`It is a receipt of ${reference}, not of ${here}.`);
     } catch (error) {
       bad.push(asMirrorError(error).message);
     }

@@ -31,6 +31,7 @@ const arrival: Arrival = {
   foreign: [other],
   referrers: [{ digest: other, subject: digest, artifactType: 'application/spdx+json' }],
   level: 'blobs',
+  moved: { blobs: 1, bytes: 1, referrers: 0 },
 };
 const build = { version: '0.2.0', commitId: '' };
 const statement = stateMirror(mirror, arrival, at(3), build);

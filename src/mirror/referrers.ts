@@ -113,10 +113,10 @@ async function untagged(place: Place, subject: Digest, wanted: Referrers): Promi
   for (const { digest, mediaType, artifactType } of entries) {
     // Old lists leave the type out, and cosign 3 writes that of the empty config into them; the manifest tells.
     const told = artifactType === undefined || artifactType === emptyType ? undefined : artifactType;
-    const asks = told === undefined && typeof wanted !== 'string';
+    const asks = told === undefined;
     if (found.length > countLimit || (asks && ++reads > countLimit)) throw tooMany(place);
-    const manifest = asks && (await read(place, digest));
-    const says = told ?? ((manifest && descriptorOf(manifest).artifactType) || '');
+    const manifest = asks ? await read(place, digest) : undefined;
+    const says = told ?? (manifest && descriptorOf(manifest).artifactType) ?? '';
     const type = artifactTypes.test(says) ? says : '';
     if (isWanted(type, wanted)) found.push({ digest, subject, mediaType, artifactType: type });
   }

@@ -70,6 +70,7 @@ function runnerOf(
 const arrival: Arrival = {
   ...{ manifests: 1, blobs: 2, bytes: 300, foreign: [], referrers: [] },
   level: 'blobs',
+  moved: { blobs: 2, bytes: 300, referrers: 0 },
 };
 
 const failing = (code: MirrorError['code'], options: MirrorErrorOptions = {}) => {

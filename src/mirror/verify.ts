@@ -16,6 +16,9 @@ export function blobsOf({ layers, configs, foreign }: Tree): Map<Digest, number>
   return blobs;
 }
 
+/** A registry does not take bytes for a blob that it thinks it has. */
+export const deleteFirst = 'Delete that blob, or the whole image, at the registry; then mirror it again.';
+
 /** What is wrong with a blob: it is not there, has another size, or other bytes. */
 export interface Fault {
   digest: Digest;
@@ -33,8 +36,8 @@ export async function findFaults(
   if (level === 'manifests') return [];
   const faults: Fault[] = [];
   await inParallel([...blobsOf(tree)], parallel, async ([digest, size]) => {
-    const found = await registry.blobSize(repository, digest, access);
-    if (found !== size) faults.push({ digest, fault: found === undefined ? 'missing' : 'size' });
+    const found = await registry.lookForBlob(repository, { digest, size }, access);
+    if (found !== 'there') faults.push({ digest, fault: found });
     else if (
       level === 'full' &&
       !(await isWhatItSays(await registry.blob(repository, digest, access), digest))
@@ -52,7 +55,7 @@ async function isWhatItSays(bytes: AsyncIterable<Uint8Array>, digest: Digest): P
 
 /**
  * Whether all blobs of a tree are there, as far as the level looks.
- * @throws MirrorError `digest_mismatch` for one whose bytes are others: copying it again would not mend that.
+ * @throws MirrorError `digest_mismatch` for one whose bytes or size are others: copying it again would not mend that.
  */
 export async function holdsBlobs(
   registry: Registry,
@@ -62,15 +65,11 @@ export async function holdsBlobs(
   level: VerifyLevel,
 ): Promise<boolean> {
   const faults = await findFaults(registry, repository, tree, access, level);
-  const wrong = faults.find(({ fault }) => fault === 'bytes');
+  const wrong = faults.find(({ fault }) => fault !== 'missing');
   if (!wrong) return faults.length === 0;
   throw new MirrorError(
     'digest_mismatch',
-    `${formatRepository(repository)} has other bytes under the name of the blob ${wrong.digest}.`,
-    {
-      // A registry does not take bytes for a blob that it thinks it has.
-      retryable: false,
-      remedy: 'Delete that blob, or the whole image, at the registry; then mirror it again.',
-    },
+    `${formatRepository(repository)} has ${wrong.fault === 'size' ? 'something of another size' : 'other bytes'} under the name of the blob ${wrong.digest}.`,
+    { retryable: false, remedy: deleteFirst },
   );
 }

@@ -4,9 +4,8 @@ import type { Arrival, Mirror } from '../core/mirror.ts';
 import { formatReference, type Repository } from '../core/reference.ts';
 import type { Keychain } from '../keychain/keychain.ts';
 import { createKeyedMutex, type KeyedMutex } from '../lib/mutex.ts';
-import { inParallel } from '../lib/parallel.ts';
 import type { Access, Manifest } from '../registry/registry.ts';
-import { createCopier, type Listener, type Tools } from './copier.ts';
+import { type Copied, createCopier, type Listener, type Tools } from './copier.ts';
 import { bringReferrers } from './delivery.ts';
 import { type Entry, enter } from './place.ts';
 import { type Found, listReferrers, missingReferrers } from './referrers.ts';
@@ -53,7 +52,7 @@ export function createWorker(
     }
   }
 
-  /** Brings what refers to the image and is not at the target yet. @returns all of it. */
+  /** Brings what refers to the image and is not at the target yet. @returns all of it, and how many had to be brought. */
   async function bring(
     mirror: Mirror,
     tree: Tree,
@@ -61,18 +60,18 @@ export function createWorker(
     from: Entry,
     to: Entry,
     listener: Listener,
-  ): Promise<Found[]> {
+  ): Promise<{ found: Found[]; moved: number }> {
     let found = known ?? (await listReferrers(from, tree.manifests.keys(), mirror.selection.referrers));
     const missing = await missingReferrers(from, to, found, level, (referrer, why) => {
       found = found.filter((each) => each !== referrer);
       listener.note(`Left out ${referrer.digest}, which refers to ${referrer.subject}: ${why}.`);
     });
-    if (missing.length === 0) return found;
+    if (missing.length === 0) return { found, moved: 0 };
     listener.note(`Bringing ${missing.length} of ${found.length} that refer to the image.`);
     await bringReferrers(from, to, missing, tags);
     const [lost] = await missingReferrers(from, to, missing, level);
     if (lost) throw incomplete(mirror.target, lost.digest);
-    return found;
+    return { found, moved: missing.length };
   }
 
   async function setTag(
@@ -101,6 +100,7 @@ export function createWorker(
       // It may have been set since the mirror was asked for.
       if (before) checkMove(mirror, before.digest);
       listener.phase('tagging');
+      if (before) listener.note(`Moving the tag ${tag} from ${before.digest}.`);
       await onSide('target', () => registry.putManifest(target, tag, root, to));
       const after = await onSide('target', () => registry.resolve(tagged, to));
       if (after?.digest !== digest)
@@ -142,12 +142,12 @@ export function createWorker(
     listener: Listener,
   ): Promise<Arrival> {
     let tree = await onSide('target', () => held(mirror, to));
-    let referring: Found[] | undefined;
+    let copied: Copied = { moved: new Set() };
     if (tree) {
       listener.note('The target holds the image already; nothing of it to copy.');
     } else {
       await onSide('target', async () => keychain.prepare?.(mirror.target, to.access.signal));
-      referring = await copier.copy(mirror, from, to, listener);
+      copied = await copier.copy(mirror, from, to, listener);
       listener.phase('verifying');
       tree = await onSide('target', () => held(mirror, to));
       if (!tree) throw incomplete(mirror.target, mirror.digest);
@@ -156,22 +156,28 @@ export function createWorker(
     for (const layer of tree.foreign)
       listener.note(`Layer ${layer} is foreign: it has URLs of its own and may not be in the registry.`);
     // Before the tag: whoever finds it finds the signatures too.
-    const referrers = await bring(mirror, tree, referring, from, to, listener);
+    const { found, moved } = await bring(mirror, tree, copied.referring, from, to, listener);
     const tagged = await setTag(mirror, tree.root, from.access, to.access, listener);
     const blobs = blobsOf(tree);
+    const sizes = [...copied.moved].map((digest) => blobs.get(digest) ?? 0);
     return {
       manifests: tree.manifests.size,
       blobs: blobs.size,
-      bytes: [...blobs.values()].reduce((sum, size) => sum + size, 0),
+      bytes: sum([...blobs.values()]),
       foreign: tree.foreign,
-      referrers: referrers.map(({ digest, subject, artifactType, tag }) => ({
+      referrers: found.map(({ digest, subject, artifactType, tag }) => ({
         ...{ digest, subject, artifactType },
         ...(tag !== undefined && { tag }),
       })),
       level,
+      moved: { blobs: sizes.length, bytes: sum(sizes), referrers: moved },
       ...(!tagged && { untagged: true }),
     };
   }
+}
+
+function sum(sizes: readonly number[]): number {
+  return sizes.reduce((total, size) => total + size, 0);
 }
 
 function incomplete({ registry, path }: Repository, digest: Digest): MirrorError {

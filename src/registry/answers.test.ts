@@ -46,6 +46,13 @@ const failure = (promise: Promise<unknown>) =>
 const type = { 'content-type': oci.manifest };
 
 // What a real registry can't be made to say.
+describe('looking for a blob', () => {
+  it('takes it for whole where the registry does not say how large it is', async () => {
+    const { reference } = await registry(always(200, '', { 'transfer-encoding': 'chunked' }));
+    expect(await client.lookForBlob(reference, { digest, size: 12_345 }, access)).toBe('there');
+  });
+});
+
 describe('reading a manifest', () => {
   it('hashes the bytes itself where the registry names no digest', async () => {
     const { reference, seen } = await registry(always(200, bytes, type));

@@ -100,18 +100,20 @@ describe('the registry client', () => {
     expect(seen).toHaveLength(2);
   });
 
-  it('knows the size of a blob and streams its bytes', async () => {
+  it('compares the size of a blob and streams its bytes', async () => {
     const layer = noiseLayer(7, 300_000);
     await pushBlob(server.url, 'blobs', layer);
     const digest = layer.digest as Digest;
-    expect(await client.blobSize(at('blobs'), digest, access)).toBe(layer.bytes.length);
+    const size = layer.bytes.length;
+    expect(await client.lookForBlob(at('blobs'), { digest, size }, access)).toBe('there');
+    expect(await client.lookForBlob(at('blobs'), { digest, size: size + 1 }, access)).toBe('size');
     const chunks: Uint8Array[] = [];
     for await (const chunk of await client.blob(at('blobs'), digest, access)) chunks.push(chunk);
     expect(Buffer.concat(chunks).equals(layer.bytes)).toBe(true);
   });
 
-  it('has no size for a blob that is not there, and calls reading it blob_unknown', async () => {
-    expect(await client.blobSize(at('blobs'), unknown, access)).toBeUndefined();
+  it('misses a blob that is not there, and calls reading it blob_unknown', async () => {
+    expect(await client.lookForBlob(at('blobs'), { digest: unknown, size: 1 }, access)).toBe('missing');
     await expect(client.blob(at('blobs'), unknown, access)).rejects.toMatchObject({ code: 'blob_unknown' });
   });
 
@@ -126,7 +128,7 @@ describe('the registry client', () => {
 
     it('puts it there, and not again when it is', async () => {
       await client.putBlob(at('pushed'), blob, open(layer.bytes), access);
-      expect(await client.blobSize(at('pushed'), blob.digest, access)).toBe(blob.size);
+      expect(await client.lookForBlob(at('pushed'), blob, access)).toBe('there');
       const unasked = () => Promise.reject(new Error('its bytes were wanted'));
       await client.putBlob(at('pushed'), blob, unasked, access);
     });
@@ -139,7 +141,7 @@ describe('the registry client', () => {
       await expect(client.putBlob(at('wrong'), blob, open(bytes), access)).rejects.toMatchObject({
         code: 'digest_mismatch',
       });
-      expect(await client.blobSize(at('wrong'), blob.digest, access)).toBeUndefined();
+      expect(await client.lookForBlob(at('wrong'), blob, access)).toBe('missing');
     });
 
     it('fails as its bytes do', async () => {

@@ -98,12 +98,12 @@ export function createRegistry(options: TransportOptions): Registry {
       return { mediaType, digest, size: bytes.length, bytes };
     },
 
-    async blobSize(repository, digest, access) {
+    async lookForBlob(repository, { digest, size }, access) {
       const { answer, doing } = await send(blobCall('HEAD', repository, digest), access);
       await discard(answer);
-      if (answer.statusCode === 404) return undefined;
+      if (answer.statusCode === 404) return 'missing';
       if (answer.statusCode !== 200) throw await refusal(answer, doing);
-      return Number(header(answer, 'content-length') ?? 0);
+      return Number(header(answer, 'content-length') ?? size) === size ? 'there' : 'size';
     },
 
     async blob(repository, digest, access) {
@@ -151,7 +151,7 @@ export function createRegistry(options: TransportOptions): Registry {
     },
 
     async putBlob(repository, { digest, size }, open, access) {
-      if ((await registry.blobSize(repository, digest, access)) === size) return;
+      if ((await registry.lookForBlob(repository, { digest, size }, access)) === 'there') return;
       const call = {
         registry: repository.registry,
         scope: `repository:${repository.path}:pull,push`,

@@ -32,8 +32,15 @@ export interface Registry {
   resolve(reference: Reference, access: Access): Promise<Descriptor | undefined>;
   /** The manifest's bytes, hashed and compared with the digest asked for. `undefined` on 404. */
   manifest(reference: Reference, access: Access): Promise<Manifest | undefined>;
-  /** Whether a blob is there, with its size in bytes as the registry tells it. */
-  blobSize(repository: Repository, digest: Digest, access: Access): Promise<number | undefined>;
+  /**
+   * HEAD on a blob: whether it is there, and in its size. A registry need not tell that (OCI distribution-spec, "Checking
+   * if content exists in the registry"); then it is `there`.
+   */
+  lookForBlob(
+    repository: Repository,
+    blob: Pick<Descriptor, 'digest' | 'size'>,
+    access: Access,
+  ): Promise<'there' | 'missing' | 'size'>;
   /** The blob's bytes as a stream, unchecked; it too fails with a MirrorError. */
   blob(repository: Repository, digest: Digest, access: Access): Promise<AsyncIterable<Uint8Array>>;
   /**

@@ -51,6 +51,9 @@ const arrival = z
       }),
     ),
     level: z.enum(verifyLevels).describe('How the target was looked at'),
+    moved: z
+      .object({ blobs: z.number(), bytes: z.number(), referrers: z.number() })
+      .describe('What of it the last try has moved; the rest was there'),
   })
   .meta({ id: 'Arrival' });
 
@@ -170,7 +173,12 @@ export const mirrorList = z
 export type MirrorList = z.infer<typeof mirrorList>;
 
 const prefix = z.string().transform((text, context) => explain(context, () => parsePrefix(text)));
-const moment = z.iso.datetime({ offset: true }).transform((text) => new Date(text));
+const moment = z
+  .union(
+    [z.iso.datetime({ offset: true }), z.iso.date()],
+    'is no time such as 2026-11-30T14:05:00Z or 2026-11-30',
+  )
+  .transform((text) => new Date(text));
 
 export const listQuery = z.strictObject({
   limit: z.coerce.number().int().min(1).max(500).default(50),

@@ -15,6 +15,13 @@ export const plan = z
         referrers: mirrorReferrers,
       })
       .describe('What of the image'),
+    tag: z
+      .object({
+        sets: z.boolean().describe('It would be set, or moved'),
+        held: z.string().optional().describe('The digest that it points to at the target now'),
+      })
+      .optional()
+      .describe('The tag at the target; absent: none is asked for'),
     present: z.boolean().describe('All that is wanted is there: nothing would be done'),
     manifests: share,
     blobs: share,

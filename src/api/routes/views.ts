@@ -99,6 +99,8 @@ function sendMirror(reply: FastifyReply, mirror: Mirror, request?: RequestRecord
       ['Digest', digest],
       ['Layers', layers(mirror)],
       ['Size', formatBytes(mirror.progress.bytesTotal)],
+      ...wantedOf(mirror),
+      ...arrived(mirror),
       ['Asked for', utc(request?.createdAt ?? createdAt)],
       ...(startedAt ? [['Started', utc(startedAt)] as [string, string]] : []),
       ...(finishedAt
@@ -139,9 +141,14 @@ function reason({ state, failure }: Mirror): Html {
   return html`<div class="card">
     <h2 class="failed">${state === 'queued' ? 'The last try failed' : 'It failed'}${where}</h2>
     <p>${failure.message}</p>
-    <p><strong>What to do:</strong> ${failure.remedy}</p>
+    <p><strong>What to do:</strong> ${coded(failure.remedy)}</p>
     <p class="dim">Code <code>${failure.code}</code></p>
   </div>`;
+}
+
+/** Text with names of settings and commands in backticks. */
+function coded(text: string): Html[] {
+  return text.split('`').map((part, n) => (n % 2 === 1 ? html`<code>${part}</code>` : html`${part}`));
 }
 
 function pull(target: string): Html {
@@ -159,6 +166,33 @@ function facts(rows: [string, string][]): Html {
     </dl>
   </div>`;
 }
+
+function wantedOf({ selection: { platforms, referrers } }: Mirror): [string, string][] {
+  return [
+    ...(platforms ? [['Only', platforms.join(', ')] as [string, string]] : []),
+    ...(referrers === 'all' ? [] : [['Referrers', [referrers].flat().join(', ')] as [string, string]]),
+  ];
+}
+
+function arrived({ arrival }: Mirror): [string, string][] {
+  if (!arrival) return [];
+  const { referrers, moved, level, foreign } = arrival;
+  return [
+    [
+      'Copied',
+      `${formatBytes(moved.bytes)}, ${moved.referrers} of ${referrers.length} referrers; the rest was there`,
+    ],
+    ['Verified', looked[level]],
+    ...(foreign.length > 0 ? [['Foreign layers', foreign.join(', ')] as [string, string]] : []),
+  ];
+}
+
+/** How deep a target was read back. */
+const looked = {
+  manifests: 'every manifest',
+  blobs: 'every manifest, and the size of every blob',
+  full: 'every byte',
+};
 
 function layers({ progress }: Mirror): string {
   return progress.layersTotal === 0 ? 'not counted' : `${progress.layersDone} of ${progress.layersTotal}`;

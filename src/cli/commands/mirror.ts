@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { mkdtemp, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -58,6 +59,9 @@ async function mirror(context: Context, images: string[], options: MirrorOptions
   const service = await locateService(context, options);
   if (!service && !options.wait)
     context.stderr.write('No service runs: the copies are made here, so this command waits for them.\n');
+  // Whoever has one would look for the mirrors, and for their receipts, there.
+  else if (!service && existsSync(context.config().keyFile))
+    context.stderr.write('The service of this data folder does not run: the copies are made here.\n');
   const runs = service ? askService(service, context, options) : await copyHere(context, options);
   const several = new Set(options.to).size > 1;
   const items = pairsOf([...new Set(images)], [...new Set(options.to)]).map(({ image, to }) => ({

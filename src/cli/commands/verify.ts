@@ -15,9 +15,10 @@ import { requireService, serviceOption, type ServiceOptions } from '../service.t
 import { type ChoiceOptions, choiceOf, choiceOptions } from '../choice.ts';
 
 interface VerifyOptions extends ChoiceOptions, ServiceOptions {
-  at: string;
+  at: string[];
   level?: VerifyLevel;
-  receipt?: string | true;
+  receipt?: string;
+  receipts?: true;
   receiptKeys?: string;
   json?: true;
 }
@@ -33,17 +34,19 @@ export function verifyCommand(context: Context, done: (status: ExitStatus) => vo
       '<image...>',
       'the source, as Docker writes it; with a digest, the target alone says what it is',
     )
-    .requiredOption('--at <target>', 'registry host, or host and path, that it was mirrored to')
+    .requiredOption(
+      '--at <target>',
+      'registry host, or host and path, that it was mirrored to; repeatable',
+      (target: string, before?: string[]) => [...(before ?? []), target],
+    )
     .addOption(
       new Option(
         '--level <level>',
         'manifests, blobs (and their sizes), full (and every byte); default: `verify` in dray.yaml',
       ).choices([...verifyLevels]),
     )
-    .option(
-      '--receipt [file]',
-      'check its receipt too: one that `dray receipt` has printed, else those that were left at the target',
-    )
+    .option('--receipts', 'check that a receipt of it was left at the target, and is good')
+    .option('--receipt <file>', 'check this receipt of it, which `dray receipt` has printed')
     .option(
       '--receipt-keys <file>',
       'public keys that receipts may be signed with, as `dray receipt-keys` prints them; default: those of the service',
@@ -63,10 +66,10 @@ async function verify(context: Context, images: string[], options: VerifyOptions
   const { stdout, stderr, signal } = context;
   let good = true;
   try {
-    for (const image of images) {
+    for (const [image, repository] of images.flatMap((each) => options.at.map((at) => [each, at] as const))) {
       try {
         const found = await inspector.inspect(
-          { image, repository: options.at, choice: choiceOf(options), level: options.level, evidence },
+          { image, repository, choice: choiceOf(options), level: options.level, evidence },
           signal,
         );
         good &&= found.faults.length === 0;
@@ -76,8 +79,11 @@ async function verify(context: Context, images: string[], options: VerifyOptions
         if (signal.aborted) return exitStatus.interrupted;
         good = false;
         const failure = asMirrorError(error).toFailure();
-        if (options.json) printJson(context, { image, ok: false, failure });
-        else stderr.write(`${paint(stderr, 'red', '✗')} ${image}\n${indent(formatFailure(failure))}\n`);
+        if (options.json) printJson(context, { image, at: repository, ok: false, failure });
+        else
+          stderr.write(
+            `${paint(stderr, 'red', '✗')} ${image} at ${repository}\n${indent(formatFailure(failure))}\n`,
+          );
       }
     }
   } finally {
@@ -88,13 +94,13 @@ async function verify(context: Context, images: string[], options: VerifyOptions
 
 /** @throws MirrorError `invalid_request` for a file that is none of those, or where there is nothing to get keys from. */
 async function readEvidence(context: Context, options: VerifyOptions): Promise<Evidence | undefined> {
-  const { receipt, receiptKeys } = options;
-  if (receipt === undefined && receiptKeys === undefined) return undefined;
+  const { receipt, receipts, receiptKeys } = options;
+  if (receipt === undefined && !receipts && receiptKeys === undefined) return undefined;
   const published =
     receiptKeys === undefined
       ? readReceiptKeys(await (await requireService(context, options)).receiptKeys())
       : readKeyFile(await readText(receiptKeys), receiptKeys);
-  if (typeof receipt !== 'string') return { keys: published };
+  if (receipt === undefined) return { keys: published };
   return { keys: published, receipt: parseJson(Buffer.from(await readText(receipt))) ?? '' };
 }
 
