@@ -179,7 +179,7 @@ export async function startService(config: Config): Promise<Service> {
       mirrors,
       worker: createWorker(tools, mirrors.superseded, requestPolicy.checkMove, tags),
       receipts,
-      ...(config.receipts.push && { pushReceipt: createReceiptPush(tools, tags) }),
+      ...(config.receipts.push && { pushReceipt: createReceiptPush(tools, tags, () => receipts.keys()) }),
       keychainOf,
       sealer,
       retry: config.retry,

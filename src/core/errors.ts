@@ -208,7 +208,7 @@ export class MirrorError extends Error {
   readonly retryAfter: number | undefined;
 
   constructor(code: ErrorCode, message: string, options: MirrorErrorOptions = {}) {
-    super(message, { cause: options.cause });
+    super(toLine(message), { cause: options.cause });
     const entry: Entry = catalogue[code];
     this.code = code;
     this.side = options.side;
@@ -240,6 +240,14 @@ export class MirrorError extends Error {
     const { code, side, message, remedy, retryable } = this;
     return { code, ...(side && { side }), message, remedy, retryable };
   }
+}
+
+/**
+ * One line without control characters: a message may quote what a registry or a caller wrote, and goes to terminals, logs
+ * and databases (PostgreSQL has no room for NUL, nor for halves of surrogate pairs).
+ */
+function toLine(message: string): string {
+  return message.toWellFormed().replace(/\p{Cc}+/gu, ' ');
 }
 
 /** Makes sure that what was caught is a MirrorError; anything else is a fault of ours and keeps its cause. */

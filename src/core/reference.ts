@@ -70,15 +70,16 @@ function parseRepository(name: string, text: string): Repository {
 }
 
 /**
- * Reads a registry host such as `quay.io` or `localhost:5000`, in lower case and with Docker Hub's other
- * names made `docker.io`.
+ * Reads a registry host such as `quay.io` or `localhost:5000`, as {@link canonicalRegistry} writes it.
  * @throws MirrorError `invalid_reference`.
  */
 export function parseRegistry(host: string, text: string = host): string {
-  if (!hostPattern.test(host)) throw invalid(text, `"${host.slice(0, 140)}" is no valid registry host`);
+  const notHost = () => invalid(text, `"${host.slice(0, 140)}" is no valid registry host`);
+  if (!hostPattern.test(host)) throw notHost();
   const port = /:([0-9]+)$/.exec(host)?.[1];
   if (port !== undefined && !host.endsWith(']') && (Number(port) < 1 || Number(port) > 65535))
     throw invalid(text, `${port} is no valid port`);
+  if (!URL.canParse(`https://${host}`)) throw notHost();
   return canonicalRegistry(host);
 }
 
@@ -112,10 +113,18 @@ export function parsePrefix(text: string): Prefix {
   return { registry, path, tag };
 }
 
-/** A registry host in lower case, with Docker Hub's other names made `docker.io`; checks nothing. */
+/**
+ * A registry host in the one form that rules, logins and records know it by: in lower case, without the port that goes without
+ * saying, addresses in full, and Docker Hub's other names made `docker.io`. Checks nothing.
+ */
 export function canonicalRegistry(host: string): string {
   const lower = host.toLowerCase();
-  return dockerHubAliases.has(lower) ? 'docker.io' : lower;
+  const plain = `https://${lower}`;
+  if (!hostPattern.test(lower) || !URL.canParse(plain)) return lower;
+  // Whoever reaches a registry under a name that no rule knows has walked round them all.
+  const scheme = isLoopback(new URL(plain).hostname) ? 'http' : 'https';
+  const canonical = new URL(`${scheme}://${lower}`).host;
+  return dockerHubAliases.has(canonical) ? 'docker.io' : canonical;
 }
 
 /** @throws MirrorError `invalid_reference` unless every part of the path fits the grammar. */

@@ -102,8 +102,8 @@ describe.each(['embedded', 'PostgreSQL'])('the records of mirrors, %s', (kind) =
     expect(await store.progress(lost, 'copying', { ...noProgress, bytesDone: 99 })).toBe(false);
     expect((await store.get(id))?.progress.bytesDone).toBe(0);
     await store.appendLog(lost, 'a');
-    await store.appendLog(current, 'b');
-    expect(await store.log(id)).toBe('b');
+    await store.appendLog(current, 'b\0');
+    expect(await store.log(id)).toBe('b\ufffd');
     expect(await store.settle(current, 'done', { at, exitCode: 0 })).toBe(true);
     expect(await store.settle(current, 'failed', { at })).toBe(false);
     expect(await store.get(id)).toMatchObject({ state: 'done', exitCode: 0, finishedAt: at });

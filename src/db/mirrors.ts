@@ -290,7 +290,8 @@ export function createMirrorStore(kysely: Kysely<Schema>, changed: (id: string) 
       guarded(async () => {
         await kysely
           .updateTable('mirrors')
-          .set({ log: sql`log || ${text}` })
+          // PostgreSQL has no room for NUL.
+          .set({ log: sql`log || ${text.replaceAll('\0', '\ufffd')}` })
           .where('id', '=', mirror.id)
           .where('claims', '=', number)
           .execute();

@@ -1,8 +1,9 @@
 import { Readable } from 'node:stream';
 import { MirrorError } from '../core/errors.ts';
 import { formatRepository } from '../core/reference.ts';
-import { type Digest, digestOf } from '../core/digest.ts';
-import { parseJson } from '../lib/json.ts';
+import { type Digest, digestOf, isDigest } from '../core/digest.ts';
+import { isObject, member, parseJson } from '../lib/json.ts';
+import { readAnnotations } from '../registry/listing.ts';
 import type { Manifest } from '../registry/registry.ts';
 import { readBlob } from './blob.ts';
 import { readManifest } from './tree.ts';
@@ -16,6 +17,9 @@ import type { Place } from './place.ts';
  */
 const kinds = ['sig', 'att', 'sbom'] as const;
 const typeOf = (kind: string) => `application/vnd.dev.cosign.artifact.${kind}.v1+json`;
+
+/** What cosign gives them for a config, which tells who does not know them that it is an image. */
+const configType = 'application/vnd.oci.image.config.v1+json';
 
 /** Bytes that the config of signatures may have: one line for each. */
 const configLimit = 4 * 1024 * 1024;
@@ -62,9 +66,16 @@ export async function holdsAll(
   return own !== undefined && theirs !== undefined && added(theirs, own)?.length === 0;
 }
 
-interface Body extends Record<string, unknown> {
-  config: { digest: Digest; size: number; mediaType: string };
-  layers: Record<string, unknown>[];
+function contentOf(value: unknown): { digest: Digest; size: number } | undefined {
+  const [digest, size] = [member(value, 'digest'), member(value, 'size')];
+  if (typeof digest !== 'string' || !isDigest(digest) || typeof size !== 'number') return undefined;
+  return { digest, size };
+}
+
+/** The layers of what may be anything: somebody else has put it under that tag. undefined: it has no list of them. */
+function layersOf(manifest: Manifest): Record<string, unknown>[] | undefined {
+  const { layers } = readManifest(manifest);
+  return Array.isArray(layers) ? layers.filter(isObject) : undefined;
 }
 
 /**
@@ -73,11 +84,11 @@ interface Body extends Record<string, unknown> {
  */
 function added(held: Manifest, wanted: Manifest): Record<string, unknown>[] | undefined {
   const nameOf = ({ digest, annotations }: Record<string, unknown>) =>
-    JSON.stringify([digest, Object.entries(annotations ?? {}).sort()]);
-  const [theirs, own] = [readManifest(held)['layers'], readManifest(wanted)['layers']];
-  if (!Array.isArray(theirs) || !Array.isArray(own)) return undefined;
-  const known = new Set((theirs as Body['layers']).map(nameOf));
-  return (own as Body['layers']).filter((layer) => !known.has(nameOf(layer)));
+    JSON.stringify([digest, isObject(annotations) && Object.entries(readAnnotations(annotations)).sort()]);
+  const [theirs, own] = [layersOf(held), layersOf(wanted)];
+  if (!theirs || !own) return undefined;
+  const known = new Set(theirs.map(nameOf));
+  return own.filter((layer) => !known.has(nameOf(layer)));
 }
 
 /**
@@ -102,16 +113,24 @@ export async function joined(
   if (more.length === 0) return undefined;
   if (added(wanted, held)?.length === 0) return wanted;
   return onSide(side, async () => {
-    const body = readManifest(held) as Body;
+    const body = readManifest(held);
+    const { config: described } = body;
     // An image's config names its layers' contents in their order (OCI image-spec, config.md); these are not compressed.
-    const read = await readBlob(registry, repository, body.config, configLimit, access);
-    const config = (read && parseJson(read)) as { rootfs?: { diff_ids?: unknown[] } } | undefined;
-    const ids = [...(config?.rootfs?.diff_ids ?? []), ...more.map(({ digest }) => digest)];
-    const bytes = Buffer.from(JSON.stringify({ ...config, rootfs: { type: 'layers', diff_ids: ids } }));
+    const content = contentOf(described);
+    const read = content && (await readBlob(registry, repository, content, configLimit, access));
+    const config = read && parseJson(read);
+    const known = member(config, 'rootfs', 'diff_ids');
+    const ids = [...(Array.isArray(known) ? (known as unknown[]) : []), ...more.map(({ digest }) => digest)];
+    const rootfs = { type: 'layers', diff_ids: ids };
+    const bytes = Buffer.from(JSON.stringify({ ...(isObject(config) && config), rootfs }));
     const blob = { digest: digestOf(bytes), size: bytes.length };
     await registry.putBlob(repository, blob, () => Promise.resolve(Readable.from([bytes])), access);
     const manifest = Buffer.from(
-      JSON.stringify({ ...body, config: { ...body.config, ...blob }, layers: [...body.layers, ...more] }),
+      JSON.stringify({
+        ...body,
+        config: { mediaType: configType, ...(isObject(described) && described), ...blob },
+        layers: [...(layersOf(held) ?? []), ...more],
+      }),
     );
     return { ...held, digest: digestOf(manifest), size: manifest.length, bytes: manifest };
   });

@@ -5,22 +5,20 @@ import type { Arrival, VerifyLevel } from '../core/mirror.ts';
 import { formatReference, formatRepository, parseReference, type Reference } from '../core/reference.ts';
 import type { Selection } from '../core/selection.ts';
 import type { Keychain } from '../keychain/keychain.ts';
-import { member, parseJson } from '../lib/json.ts';
-import type { Descriptor, Registry } from '../registry/registry.ts';
+import type { Registry } from '../registry/registry.ts';
 import type { Statement } from '../wire/receipt.ts';
-import { readBlob } from './blob.ts';
 import type { Pacer } from './pacing.ts';
 import { enter, type Place } from './place.ts';
 import { checkReceipt } from './receipt.ts';
-import { receiptType } from './receipt-push.ts';
-import { type Found, listReferrers, missingReferrers, referrersOf } from './referrers.ts';
+import { receiptsAt } from './receipt-find.ts';
+import { type Found, listReferrers, missingReferrers } from './referrers.ts';
 import { onSide } from './side.ts';
 import type { Route } from './target.ts';
-import { readManifest, readTree, type Tree } from './tree.ts';
+import { readTree, type Tree } from './tree.ts';
 import { arrivalOf, deleteFirst, findFaults } from './verify.ts';
 
-/** Bytes that an envelope may have: it names every referrer. */
-const receiptLimit = 4 * 1024 * 1024;
+/** Of what is no good receipt, so many are told why. */
+const badLimit = 5;
 
 /** What a target was found to hold. */
 export interface Inspection {
@@ -109,11 +107,11 @@ async function checkReceipts(
   faults: string[],
 ): Promise<Statement[]> {
   const left = receipt === undefined;
-  const given = left ? await findReceipts(place, digest) : [receipt];
+  const given = left ? receiptsAt(place, digest) : [receipt];
   const here = formatRepository(place.repository);
   const good: Statement[] = [];
   const bad: string[] = [];
-  for (const each of given) {
+  for await (const each of given) {
     try {
       const stated = checkReceipt(each, keys, digest);
       const { reference } = stated.predicate.target;
@@ -128,24 +126,9 @@ async function checkReceipts(
   faults.push(
     bad.length === 0
       ? 'There is no receipt of it at the target.'
-      : `No receipt of it is good: ${bad.join(' ')}`,
+      : `No receipt of it is good: ${bad.slice(0, badLimit).join(' ')}`,
   );
   return good;
-}
-
-/** The envelopes that were left at a target. */
-async function findReceipts(place: Place, digest: Digest): Promise<unknown[]> {
-  const { registry, repository, access, side } = place;
-  const { entries } = await referrersOf(place, digest);
-  const found: unknown[] = [];
-  for (const entry of entries.filter(({ artifactType }) => artifactType === receiptType))
-    await onSide(side, async () => {
-      const manifest = await registry.manifest({ ...repository, digest: entry.digest }, access);
-      const layer = manifest && (member(readManifest(manifest), 'layers', '0') as Descriptor | undefined);
-      const bytes = layer && (await readBlob(registry, repository, layer, receiptLimit, access));
-      if (bytes) found.push(parseJson(bytes));
-    });
-  return found;
 }
 
 /** One whose bytes are others is a fault too, which is told by itself. */

@@ -7,7 +7,7 @@ import { createMemo } from '../lib/memo.ts';
 import { inParallel } from '../lib/parallel.ts';
 import type { Access, Manifest, Registry } from '../registry/registry.ts';
 import { readBlob } from './blob.ts';
-import { readTree } from './tree.ts';
+import { readTree, sizeOf } from './tree.ts';
 
 /** What can be known of an image before it is copied. Every method throws MirrorError without a side. */
 export interface Measure {
@@ -43,6 +43,9 @@ const parallel = 6;
 /** Reproducible builds say 1970, and Go's zero time is year 1: no image is older than the first containers of Docker. */
 const firstImage = Date.UTC(2013, 0);
 
+/** Nor is any from so far ahead that adding days to it leads out of all calendars. */
+const lastImage = Date.UTC(9000, 0);
+
 const createdAnnotation = 'org.opencontainers.image.created';
 
 export function createMeasure(registry: Registry): Measure {
@@ -58,9 +61,7 @@ export function createMeasure(registry: Registry): Measure {
           'manifest_unknown',
           `${formatReference({ ...repository, digest })} does not exist at its registry.`,
         );
-      const blobs = new Map([...tree.layers, ...tree.configs]);
-      const size = [...blobs.values()].reduce((sum, bytes) => sum + bytes, 0);
-      return { size, images: imagesOf(tree.root, tree.manifests) };
+      return { size: sizeOf(tree), images: imagesOf(tree.root, tree.manifests) };
     });
 
   async function dateOf(
@@ -121,5 +122,5 @@ function annotationOf(manifest: unknown): string | undefined {
 
 function asDate(value: unknown): Date | undefined {
   const time = typeof value === 'string' ? Date.parse(value) : NaN;
-  return time >= firstImage ? new Date(time) : undefined;
+  return time >= firstImage && time < lastImage ? new Date(time) : undefined;
 }

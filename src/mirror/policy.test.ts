@@ -53,6 +53,13 @@ describe('a rule about names', () => {
     [{ deny: true, sources: ['**:latest'] }, `ubuntu@${digestA}`, `quay.io/a@${digestA}`, ''],
     [{ deny: true, targets: ['quay.io/prod/**'] }, 'ubuntu', 'quay.io/prod/library/ubuntu', '-rule0'],
     [{ deny: true, targets: ['quay.io/prod/**'] }, 'ubuntu', 'quay.io/dev/library/ubuntu', ''],
+    // Other ways to write the same host.
+    [{ deny: true, sources: ['docker.io/**'] }, 'registry-1.docker.io:443/acme/app', 'quay.io/a', '-rule0'],
+    [{ deny: true, targets: ['quay.io/prod/**'] }, 'ubuntu', 'QUAY.io:443/prod/a', '-rule0'],
+    [{ deny: true, targets: ['quay.io/prod/**'] }, 'ubuntu', 'quay.io:00443/prod/a', '-rule0'],
+    [{ deny: true, targets: ['localhost:5000/**'] }, 'ubuntu', 'localhost:05000/a', '-rule0'],
+    [{ deny: true, targets: ['127.0.0.1:5000/**'] }, 'ubuntu', '127.1:5000/a', '-rule0'],
+    [{ deny: true, targets: ['[::1]:5000/**'] }, 'ubuntu', '[0:0:0:0:0:0:0:1]:5000/a', '-rule0'],
     [{ deny: true, tenants: ['key:a'] }, 'ubuntu', 'quay.io/a', '-rule0'],
     [{ deny: true, tenants: ['key:b'] }, 'ubuntu', 'quay.io/a', ''],
     [{ deny: true, tenants: ['key:*', 'local'] }, 'ubuntu', 'quay.io/a', '-rule0'],
@@ -240,6 +247,7 @@ describe('a rule about contents', () => {
       undefined,
       '1970-01-01T00:00:00Z',
       '0001-01-01T00:00:00Z',
+      '+275760-09-13T00:00:00Z',
       'long ago',
     ].entries()) {
       const { digest } = await push(server.url, `age/none${n}`, '1', image(30 + n, created));

@@ -1,5 +1,6 @@
+import { createPublicKey, type KeyObject } from 'node:crypto';
 import { Readable } from 'node:stream';
-import { digestOf } from '../core/digest.ts';
+import { type Digest, digestOf } from '../core/digest.ts';
 import { asMirrorError, MirrorError } from '../core/errors.ts';
 import type { Mirror } from '../core/mirror.ts';
 import { formatReference } from '../core/reference.ts';
@@ -11,12 +12,13 @@ import type { Descriptor, Manifest, Registry } from '../registry/registry.ts';
 import { envelopeType, type Statement } from '../wire/receipt.ts';
 import { attach, pushBlob } from './delivery.ts';
 import type { Pacer } from './pacing.ts';
-import { enter } from './place.ts';
-import { emptyType, referrersOf } from './referrers.ts';
+import { enter, type Place } from './place.ts';
+import { checkReceipt } from './receipt.ts';
+import { receiptsAt, receiptType } from './receipt-find.ts';
+import type { ReceiptKey } from './signing.ts';
+import { emptyType } from './referrers.ts';
 import { onSide } from './side.ts';
 
-/** The type of receipts among what refers to an image. */
-export const receiptType = 'application/vnd.dray.receipt.v1+json';
 /** Tells receipts that state the same, but for times and ids, without reading them. */
 const sameness = 'dray.receipt.states';
 
@@ -36,25 +38,36 @@ export type PushReceipt = (
  * where a receipt states the same already: two registries that are each the other's source would have a new one to bring
  * for ever.
  * @param locks shared by all who change tags.
+ * @param ownKeys what receipts of this installation are, or were, signed with.
  */
 export function createReceiptPush(
   tools: { registry: Registry; pacer: Pacer },
   locks: KeyedMutex,
+  ownKeys: () => Promise<ReceiptKey[]>,
 ): PushReceipt {
   const { registry } = tools;
+
+  /** Whether one of ours that states this is there. The annotation is anybody's word: what counts is what was signed. */
+  async function isThere(place: Place, digest: Digest, states: string): Promise<boolean> {
+    const named = receiptsAt(place, digest, ({ annotations }) => annotations?.[sameness] === states);
+    let keys: KeyObject[] | undefined;
+    for await (const envelope of named) {
+      keys ??= (await ownKeys()).map(({ publicKey }) => createPublicKey(publicKey));
+      try {
+        if (statesOf(checkReceipt(envelope, keys, digest)) === states) return true;
+      } catch {
+        // None of ours, and so no reason to keep ours back.
+      }
+    }
+    return false;
+  }
+
   return async ({ target, digest }, envelope, keychain, signal) => {
     const place = await enter(tools, keychain, target, 'target', signal);
     const { repository, access } = place;
     try {
       const { states, createdAt } = readEnvelope(envelope);
-      const { entries } = await referrersOf(place, digest);
-      if (
-        entries.some(
-          ({ artifactType, annotations }) =>
-            artifactType === receiptType && annotations?.[sameness] === states,
-        )
-      )
-        return;
+      if (await isThere(place, digest, states)) return;
       const subject = await onSide('target', () => registry.resolve({ ...repository, digest }, access));
       if (!subject)
         throw new MirrorError('manifest_unknown', `${formatReference({ ...repository, digest })} has gone.`, {
@@ -104,10 +117,13 @@ function artifactOf(
 /** Of an envelope that was made here: what it states, but for times and ids, as a name; and when that was. */
 function readEnvelope(text: string): { states: string; createdAt: string } {
   const { payload } = JSON.parse(text) as Envelope;
-  const { predicate } = JSON.parse(Buffer.from(payload, 'base64').toString('utf8')) as Statement;
-  const { source, target, selection, referrers, finishedAt } = predicate;
+  const statement = JSON.parse(Buffer.from(payload, 'base64').toString('utf8')) as Statement;
+  return { states: statesOf(statement), createdAt: statement.predicate.finishedAt };
+}
+
+function statesOf({ predicate: { source, target, selection, referrers } }: Statement): string {
   // Receipts that came along are no news either.
   const others = referrers.filter(({ artifactType }) => artifactType !== receiptType);
   const names = others.map(({ digest, subject, tag = '' }) => `${subject} ${digest} ${tag}`).sort();
-  return { states: fingerprint(source, target, selection, names), createdAt: finishedAt };
+  return fingerprint(source, target, selection, names);
 }

@@ -3,8 +3,9 @@ import { MirrorError } from '../core/errors.ts';
 import type { Referrer, VerifyLevel } from '../core/mirror.ts';
 import { formatReference } from '../core/reference.ts';
 import type { Referrers } from '../core/selection.ts';
+import { isObject } from '../lib/json.ts';
 import { inParallel } from '../lib/parallel.ts';
-import { readDescriptors } from '../registry/listing.ts';
+import { readAnnotations, readDescriptors } from '../registry/listing.ts';
 import type { Descriptor, Manifest } from '../registry/registry.ts';
 import { cosignTags, holdsAll } from './cosign.ts';
 import type { Place } from './place.ts';
@@ -20,6 +21,10 @@ export interface Found extends Referrer {
 /** Things that may refer to one image, and referrers of referrers: more is an attack or a fault. */
 const countLimit = 1000;
 const depthLimit = 8;
+/** Manifests that are asked about: an image's, its referrers', and what those are made of. */
+const subjectLimit = 5000;
+/** What may be an artifact type (RFC 6838, and whatever else is visible); others are kept as if nothing told. */
+const artifactTypes = /^[!-~]{1,255}$/;
 const parallel = 8;
 /** What an artifact has for a config that has none (OCI image-spec, manifest.md, "Guidance for an Empty Descriptor"). */
 export const emptyType = 'application/vnd.oci.empty.v1+json';
@@ -65,46 +70,56 @@ export async function listReferrers(
   if (wanted === 'none') return [];
   const found: Found[] = [];
   const visited = new Set<Digest>();
+  let count = 0;
   let level = [...subjects];
   for (let depth = 0; level.length > 0; depth++) {
     const asked = [...new Set(level)].filter((subject) => !visited.has(subject));
     for (const subject of asked) visited.add(subject);
+    if (visited.size > subjectLimit) throw tooMany(place);
     const answers: Found[][] = [];
     await inParallel(asked, parallel, async (subject, n) => {
       const [listed, tagged] = await Promise.all([
         untagged(place, subject, wanted),
         cosignTags(place, subject),
       ]);
-      answers[n] = [...listed, ...tagged.filter(({ artifactType }) => isWanted(artifactType, wanted))];
+      const all = [...listed, ...tagged.filter(({ artifactType }) => isWanted(artifactType, wanted))];
+      count += all.length;
+      if (count > countLimit) throw tooMany(place);
+      answers[n] = all;
     });
     const news = answers.flat();
     found.push(...news);
-    if (found.length > countLimit || depth === depthLimit)
-      throw new MirrorError(
-        'unsupported_manifest',
-        `More refers to this image than can be right: over ${countLimit}, or ${depthLimit} deep.`,
-        {
-          side: place.side,
-          remedy: 'Name the artifact types that are wanted in `referrers`, or set it to none.',
-        },
-      );
-    const below: Digest[][] = [];
-    await inParallel(news, parallel, async (each, n) => {
-      below[n] = await manifestsOf(place, each);
+    if (depth === depthLimit && news.length > 0) throw tooMany(place);
+    const below = new Set<Digest>();
+    await inParallel(news, parallel, async (each) => {
+      for (const digest of await manifestsOf(place, each)) below.add(digest);
+      if (visited.size + below.size > subjectLimit) throw tooMany(place);
     });
-    level = below.flat();
+    level = [...below];
   }
   return found;
+}
+
+function tooMany({ side }: Place): MirrorError {
+  return new MirrorError(
+    'unsupported_manifest',
+    `More refers to this image than can be right: over ${countLimit}, or ${depthLimit} deep.`,
+    { side, remedy: 'Name the artifact types that are wanted in `referrers`, or set it to none.' },
+  );
 }
 
 async function untagged(place: Place, subject: Digest, wanted: Referrers): Promise<Found[]> {
   const { entries } = await referrersOf(place, subject);
   const found: Found[] = [];
+  let reads = 0;
   for (const { digest, mediaType, artifactType } of entries) {
     // Old lists leave the type out, and cosign 3 writes that of the empty config into them; the manifest tells.
     const told = artifactType === undefined || artifactType === emptyType ? undefined : artifactType;
-    const manifest = told === undefined ? await read(place, digest) : undefined;
-    const type = told ?? (manifest && descriptorOf(manifest).artifactType) ?? '';
+    const asks = told === undefined;
+    if (found.length > countLimit || (asks && ++reads > countLimit)) throw tooMany(place);
+    const manifest = asks ? await read(place, digest) : undefined;
+    const says = told ?? (manifest && descriptorOf(manifest).artifactType) ?? '';
+    const type = artifactTypes.test(says) ? says : '';
     if (isWanted(type, wanted)) found.push({ digest, subject, mediaType, artifactType: type });
   }
   return found;
@@ -142,9 +157,7 @@ export function descriptorOf(manifest: Manifest): Descriptor {
   return {
     ...{ mediaType, digest, size },
     ...(typeof type === 'string' && { artifactType: type }),
-    ...(typeof body['annotations'] === 'object' && {
-      annotations: body['annotations'] as Record<string, string>,
-    }),
+    ...(isObject(body['annotations']) && { annotations: readAnnotations(body['annotations']) }),
   };
 }
 
@@ -175,10 +188,12 @@ export async function missingReferrers(
   leftOut: (referrer: Found, why: string) => void = () => undefined,
 ): Promise<Found[]> {
   const subjects = [...new Set(found.flatMap(({ subject, tag }) => (tag === undefined ? [subject] : [])))];
+  const named = new Set(found.map(({ digest }) => digest));
   const at = new Map<Digest, Set<Digest>>();
   await inParallel(subjects, parallel, async (subject) => {
     const { entries } = await referrersOf(target, subject);
-    at.set(subject, new Set(entries.map(({ digest }) => digest)));
+    // Only what is looked for: a target may list what it likes.
+    at.set(subject, new Set(entries.flatMap(({ digest }) => (named.has(digest) ? digest : []))));
   });
   const missing: Found[] = [];
   await inParallel(found, parallel, async (referrer) => {

@@ -1,12 +1,11 @@
 import type { KeyObject } from 'node:crypto';
 import { type Digest, isDigest } from '../core/digest.ts';
-import { asMirrorError } from '../core/errors.ts';
 import type { Repository } from '../core/reference.ts';
 import { type Envelope, verifyEnvelope } from '../lib/dsse.ts';
 import { isObject, member, parseJson } from '../lib/json.ts';
 import { isSigned } from '../lib/signed.ts';
 import type { Access, Descriptor, Manifest, Registry } from '../registry/registry.ts';
-import { readBlob } from './blob.ts';
+import { readBlob, unlessBroken } from './blob.ts';
 import { emptyType, fallbackTag, referrersOf } from './referrers.ts';
 
 // Signatures as cosign keeps them beside an image, checked with given public keys and nothing else: no transparency log,
@@ -149,7 +148,8 @@ function isEnvelope(value: unknown): value is Envelope {
   );
 }
 
-function layersOf(manifest: Manifest | undefined): Layer[] {
+/** The layers of a manifest that may be anything, as far as they are some. */
+export function layersOf(manifest: Manifest | undefined): Layer[] {
   const layers = manifest && member(parseJson(manifest.bytes), 'layers');
   if (!Array.isArray(layers)) return [];
   return layers.slice(0, layerLimit).flatMap((layer: unknown) => {
@@ -159,16 +159,4 @@ function layersOf(manifest: Manifest | undefined): Layer[] {
     const annotations = member(layer, 'annotations');
     return { mediaType, digest, size, annotations: isObject(annotations) ? annotations : {} };
   });
-}
-
-/** A signature that is incomplete must not hide a good one beside it. */
-async function unlessBroken<T>(read: () => Promise<T | undefined>): Promise<T | undefined> {
-  try {
-    return await read();
-  } catch (error) {
-    const { code } = asMirrorError(error);
-    if (['blob_unknown', 'digest_mismatch', 'unsupported_manifest', 'protocol'].includes(code))
-      return undefined;
-    throw error;
-  }
 }

@@ -25,6 +25,11 @@ describe('routeOf', () => {
     ['ubuntu', `quay.io/a@${D}`, 'invalid_request'],
     ['ubuntu', 'quay', 'invalid_request'],
     ['ubuntu', '', 'invalid_request'],
+    // What others have added at the target would be gone.
+    [`quay.io/a/b:sha256-${'a'.repeat(64)}`, 'ghcr.io', 'invalid_request'],
+    [`quay.io/a/b:sha256-${'a'.repeat(64)}.sig`, 'ghcr.io', 'invalid_request'],
+    [`quay.io/a/b:sha512-${'a'.repeat(64)}.att@${D}`, 'ghcr.io', 'invalid_request'],
+    ['quay.io/a/b', 'quay.io:443/c', 'same_registry'],
     ['ubuntu', 'quay.io/A', 'invalid_reference'],
     ['ubuntu', 'quay.io/../x', 'invalid_reference'],
     ['ubuntu', 'quay.io//', 'invalid_reference'],

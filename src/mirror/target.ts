@@ -7,6 +7,9 @@ export interface Route {
   target: Reference;
 }
 
+/** Tags of the OCI distribution-spec ("Referrers Tag Schema") and of cosign, made of the digest of an image. */
+const attached = /^sha(?:256|512)-[a-f0-9]{64,128}(?:\.(?:sig|att|sbom))?$/;
+
 /**
  * Reads what a caller asks for: `image` as Docker reads it, `repository` a host or a host and path. The target
  * keeps the source's whole path, tag and digest; nothing is added to the given repository (wave-api, "Source →
@@ -15,6 +18,12 @@ export interface Route {
  */
 export function routeOf(image: string, repository: string): Route {
   const source = parseReference(image);
+  if (source.tag !== undefined && attached.test(source.tag))
+    throw new MirrorError(
+      'invalid_request',
+      `The tag ${source.tag.slice(0, 20)}… is where what refers to an image is kept: at the target that is added to, and never replaced.`,
+      { remedy: 'Ask for the image itself: what refers to it comes along.' },
+    );
   const { registry, path } = parseTarget(repository);
   if (registry === source.registry)
     throw new MirrorError(

@@ -2,7 +2,7 @@ import { type Digest, isDigest } from '../core/digest.ts';
 import { MirrorError } from '../core/errors.ts';
 import { formatRepository, type Repository } from '../core/reference.ts';
 import { formatPlatform, isPlatform, type Platform } from '../core/selection.ts';
-import { parseJson } from '../lib/json.ts';
+import { isObject, parseJson } from '../lib/json.ts';
 import { inParallel } from '../lib/parallel.ts';
 import type { Access, Manifest, Registry } from '../registry/registry.ts';
 import { readBlob } from './blob.ts';
@@ -26,6 +26,8 @@ export interface Tree {
 
 /** A real index has tens of entries; more than this is an attack or a fault. */
 const entryLimit = 2000;
+/** Bytes of all manifests under one digest, which are kept in memory; a real one has some thousands. */
+const bytesLimit = 16 * 1024 * 1024;
 /** Indexes inside each other. */
 const depthLimit = 5;
 /** A real config has a few kilobytes. */
@@ -65,6 +67,9 @@ export async function readTree(
     ...{ foreign: [], nested: false, partial: false },
   };
   const seen = new Set<string>();
+  const tooLarge = () =>
+    new MirrorError('unsupported_manifest', `${name} is an index too deep or too large.`);
+  let read = root.size;
   let level = [root];
   for (let depth = 0; level.length > 0; depth++) {
     const wanted = new Set<Digest>();
@@ -78,8 +83,7 @@ export async function readTree(
       tree.children.set(manifest.digest, [...new Set(chosen.map((entry) => entry.digest))]);
       for (const entry of chosen) if (!tree.manifests.has(entry.digest)) wanted.add(entry.digest);
     }
-    if (depth === depthLimit || tree.manifests.size + wanted.size > entryLimit)
-      throw new MirrorError('unsupported_manifest', `${name} is an index too deep or too large.`);
+    if (depth === depthLimit || tree.manifests.size + wanted.size > entryLimit) throw tooLarge();
     const next = new Map<Digest, Manifest>();
     await inParallel([...wanted], parallel, async (child) => {
       const manifest = await registry.manifest({ ...repository, digest: child }, access);
@@ -88,16 +92,26 @@ export async function readTree(
           'manifest_unknown',
           `${name} is incomplete: it names ${child}, which is not there.`,
         );
+      read += manifest.size;
+      if (read > bytesLimit) throw tooLarge();
       next.set(child, manifest);
     });
     level = [...wanted].flatMap((child) => next.get(child) ?? []);
   }
+  // Each is a number that all places have room for; their sum must be one too.
+  if (!Number.isSafeInteger(sizeOf(tree)))
+    throw new MirrorError('unsupported_manifest', `${name} says that it has more bytes than there are.`);
   if (platforms) {
     const isIndex = tree.children.has(digest);
     if (!isIndex) await noteOwnPlatform(registry, repository, root, access, seen);
     refuseUnknown(name, platforms, seen, isIndex);
   }
   return tree;
+}
+
+/** Compressed bytes of all its blobs, each once, foreign layers too. */
+export function sizeOf({ layers, configs }: Pick<Tree, 'layers' | 'configs'>): number {
+  return [...new Map([...layers, ...configs]).values()].reduce((sum, size) => sum + size, 0);
 }
 
 /** What was at the source when it was decided, and is not now. */
@@ -190,18 +204,18 @@ function refuseUnknown(
   if (!isIndex && missing.length < platforms.length) return;
   throw new MirrorError(
     'platform_unknown',
-    `${name} has no ${missing.join(', ')}; it has ${[...seen].sort().slice(0, 30).join(', ')}.`,
+    `${name} has no ${missing.join(', ')}; it has ${[...seen]
+      .sort()
+      .slice(0, 30)
+      .map((each) => each.slice(0, 100))
+      .join(', ')}.`,
   );
 }
 
 /** @throws MirrorError `unsupported_manifest` unless it is a JSON object. */
 export function readManifest(manifest: Manifest): Record<string, unknown> {
-  try {
-    const body: unknown = JSON.parse(Buffer.from(manifest.bytes).toString('utf8'));
-    if (typeof body === 'object' && body !== null) return body as Record<string, unknown>;
-  } catch {
-    // Falls through: neither case is a manifest.
-  }
+  const body = parseJson(manifest.bytes);
+  if (isObject(body)) return body;
   throw new MirrorError('unsupported_manifest', `The manifest ${manifest.digest} is no JSON object.`);
 }
 
@@ -210,7 +224,7 @@ function contents(list: readonly unknown[], manifest: Manifest): Content[] {
     throw new MirrorError('unsupported_manifest', `${manifest.digest} has more than ${entryLimit} entries.`);
   return list.map((entry) => {
     const { digest, size, urls, mediaType, platform, annotations } = (entry ?? {}) as Record<string, unknown>;
-    if (typeof digest !== 'string' || !isDigest(digest) || typeof size !== 'number' || size < 0)
+    if (typeof digest !== 'string' || !isDigest(digest) || !isSize(size))
       throw new MirrorError(
         'unsupported_manifest',
         `${manifest.digest} has an entry without a valid digest and size.`,
@@ -218,6 +232,11 @@ function contents(list: readonly unknown[], manifest: Manifest): Content[] {
     const attests = (annotations as Record<string, unknown> | undefined)?.['vnd.docker.reference.digest'];
     return { digest, size, urls, mediaType, platform: readPlatform(platform), attests };
   });
+}
+
+/** JSON's numbers may also be fractions, or more than any database or header has room for. */
+function isSize(value: unknown): value is number {
+  return Number.isSafeInteger(value) && (value as number) >= 0;
 }
 
 function readPlatform(value: unknown): Platform | undefined {

@@ -29,7 +29,7 @@ const manifestTypes = [
 const accept = manifestTypes.join(', ');
 const indexType = 'application/vnd.oci.image.index.v1+json';
 
-/** Pages of one list of referrers: more is a registry that goes in circles. */
+/** Pages of one list of referrers: more is a registry that goes in circles. All of them have no more bytes than one may have. */
 const pageLimit = 100;
 
 /** OCI distribution-spec, "Pushing Manifests": registries take at least this much; containers/image no more. */
@@ -118,6 +118,7 @@ export function createRegistry(options: TransportOptions): Registry {
       };
       const found: Descriptor[] = [];
       let path: string | undefined = call.path;
+      let size = 0;
       for (let page = 0; page < pageLimit; page++) {
         const sent = await send({ ...call, path }, access).catch((error: unknown) => {
           // What registries without a list answer beside 404 (Harbor 2.7: 401).
@@ -132,7 +133,10 @@ export function createRegistry(options: TransportOptions): Registry {
           throw new MirrorError('protocol', `${call.registry} broke off in the middle, when ${call.what}.`);
         }
         const { answer, doing } = sent;
-        found.push(...readDescriptors(await readBytes(answer, manifestLimit, doing), doing));
+        const bytes = await readBytes(answer, manifestLimit, doing);
+        size += bytes.length;
+        if (size > manifestLimit) break;
+        for (const descriptor of readDescriptors(bytes, doing)) found.push(descriptor);
         path = nextPage(header(answer, 'link'), call.path);
         if (path === undefined) return found;
       }

@@ -12,9 +12,19 @@ describe('a list of referrers', () => {
   });
 
   it('leaves out what is no entry', () => {
-    const entries = [null, 1, {}, { digest: 'sha256:short', size: 1 }, { digest, size: '1' }];
+    const none = [null, 1, {}, { digest: 'sha256:short', size: 1 }, { digest, size: '1' }];
+    const entries = [...none, { digest, size: 1.5 }, { digest, size: 1e300 }];
     expect(read({ manifests: [...entries, { digest, size: 1, artifactType: '' }] })).toEqual([
       { mediaType: '', digest, size: 1 },
+    ]);
+  });
+
+  it('keeps annotations that are texts, and no others', () => {
+    const annotations = JSON.parse('{"a":"b","n":1,"o":{"p":[]},"__proto__":"c"}') as object;
+    const [entry] = read({ manifests: [{ mediaType: 'm', digest, size: 3, annotations }] });
+    expect(Object.entries(entry?.annotations ?? {})).toEqual([
+      ['a', 'b'],
+      ['__proto__', 'c'],
     ]);
   });
 

@@ -1,5 +1,6 @@
 import { isDigest } from '../core/digest.ts';
 import { MirrorError } from '../core/errors.ts';
+import { isObject, member, parseJson } from '../lib/json.ts';
 import type { Doing } from './errors.ts';
 import type { Descriptor } from './registry.ts';
 
@@ -12,12 +13,7 @@ export function readDescriptors(
   bytes: Uint8Array,
   { host, what }: Pick<Doing, 'host' | 'what'>,
 ): Descriptor[] {
-  let entries: unknown;
-  try {
-    entries = (JSON.parse(Buffer.from(bytes).toString('utf8')) as { manifests?: unknown } | null)?.manifests;
-  } catch {
-    // Falls through: it is no list either.
-  }
+  const entries = member(parseJson(bytes), 'manifests');
   if (!Array.isArray(entries))
     throw new MirrorError('protocol', `${host} sent something else than an index, when ${what}.`);
   return entries.flatMap((entry) => readDescriptor(entry) ?? []);
@@ -25,15 +21,21 @@ export function readDescriptors(
 
 function readDescriptor(entry: unknown): Descriptor | undefined {
   const { mediaType, digest, size, artifactType, annotations } = (entry ?? {}) as Record<string, unknown>;
-  if (typeof digest !== 'string' || !isDigest(digest) || typeof size !== 'number') return undefined;
+  if (typeof digest !== 'string' || !isDigest(digest) || !Number.isSafeInteger(size)) return undefined;
   return {
     mediaType: typeof mediaType === 'string' ? mediaType : '',
     digest,
-    size,
+    size: size as number,
     ...(typeof artifactType === 'string' && artifactType !== '' && { artifactType }),
-    ...(typeof annotations === 'object' &&
-      annotations !== null && { annotations: annotations as Record<string, string> }),
+    ...(isObject(annotations) && { annotations: readAnnotations(annotations) }),
   };
+}
+
+/** Annotations are texts (OCI image-spec, annotations.md); what is something else is left out. */
+export function readAnnotations(annotations: Record<string, unknown>): Record<string, string> {
+  return Object.fromEntries(
+    Object.entries(annotations).filter((entry): entry is [string, string] => typeof entry[1] === 'string'),
+  );
 }
 
 /**
@@ -41,7 +43,7 @@ function readDescriptor(entry: unknown): Descriptor | undefined {
  * whatever host it names.
  */
 export function nextPage(link: string | undefined, list: string): string | undefined {
-  const target = /<([^>]*)>\s*;[^<]*\brel="?next"?/i.exec(link ?? '')?.[1];
+  const target = /<([^<>]*)>\s*;[^<]*\brel="?next"?/i.exec(link ?? '')?.[1];
   const base = `https://registry.invalid/v2/${list}`;
   if (target === undefined || !URL.canParse(target, base)) return undefined;
   const { pathname, search } = new URL(target, base);

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type Gate, startGate } from '../fixtures/gate.ts';
-import { manifestOf, noiseLayer, push } from '../fixtures/image.ts';
+import { content, manifestOf, noiseLayer, oci, push, pushBlob, sha256 } from '../fixtures/image.ts';
 import { type Envelope, mirrored, receiptOf, stated } from '../fixtures/receipts.ts';
 import { createWorld, type World } from '../fixtures/world.ts';
 
@@ -88,6 +88,44 @@ describe('a receipt that is left at the target', () => {
     expect(await left(world.target.url, 'killed', digest)).toEqual([
       await receiptOf(world, body.buildId ?? ''),
     ]);
+  });
+
+  it('is not kept away by what others have left there in its likeness', async () => {
+    const digest = await pushed('likeness');
+    await mirrored(world, `${world.source.host}/likeness:1`);
+    const { manifests } = (await manifest(world.target.url, 'likeness', digest.replace(':', '-'))) as {
+      manifests: { annotations: Record<string, string> }[];
+    };
+    // Say that they state the same as ours, which anybody can compute, and take its place.
+    const repository = `${world.target.url}/v2/likeness`;
+    const blobs = [Buffer.from('{}'), Buffer.from('{"payload":"e30","payloadType":"x","signatures":[]}')];
+    for (const bytes of blobs) await pushBlob(world.target.url, 'likeness', content('', bytes));
+    const types = ['application/vnd.oci.empty.v1+json', 'application/vnd.dsse.envelope.v1+json'];
+    const [config, layer] = blobs.map((bytes, n) => ({
+      ...{ mediaType: types[n], digest: sha256(bytes), size: bytes.length },
+    }));
+    const broken = { ...layer, digest: '../../../v2/likeness/manifests/1' };
+    const entries = [];
+    for (const layers of [[layer], [broken]]) {
+      const artifact = {
+        ...{ schemaVersion: 2, mediaType: oci.manifest, artifactType: receiptType, config, layers },
+        subject: { mediaType: oci.manifest, digest, size: 500 },
+        annotations: manifests[0]?.annotations,
+      };
+      const bytes = Buffer.from(JSON.stringify(artifact));
+      const put = { method: 'PUT', headers: { 'content-type': oci.manifest }, body: bytes };
+      const answer = await fetch(`${repository}/manifests/${sha256(bytes)}`, put);
+      if (layers[0] === layer) expect(answer.status).toBe(201);
+      const { annotations } = artifact;
+      const about = { mediaType: oci.manifest, digest: sha256(bytes), size: bytes.length };
+      if (answer.ok) entries.push({ ...about, artifactType: receiptType, annotations });
+    }
+    const list = JSON.stringify({ schemaVersion: 2, mediaType: oci.index, manifests: entries });
+    const put = { method: 'PUT', headers: { 'content-type': oci.index }, body: list };
+    expect((await fetch(`${repository}/manifests/${digest.replace(':', '-')}`, put)).status).toBe(201);
+    await push(world.target.url, 'likeness', '1', manifestOf([noiseLayer(++seed, 500)]));
+    const second = await mirrored(world, `${world.source.host}/likeness:1`);
+    expect(await left(world.target.url, 'likeness', digest)).toContainEqual(await receiptOf(world, second));
   });
 
   it('that the registry refuses is kept, told of, and no failure of the mirror', async () => {
