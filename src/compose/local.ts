@@ -37,7 +37,7 @@ export function createLocal(config: Config, runDir: string): LocalMirror & { clo
       policy,
       measure: createForecaster(tools),
       selection: selectionOf(config),
-      isComplete: createPresence(tools.registry, config.verify),
+      presence: createPresence(tools.registry, config.verify),
     }),
     close: () => tools.registry.close(),
   };

@@ -211,7 +211,7 @@ export async function startService(config: Config): Promise<Service> {
       keychainOf,
       checkPush: createPushCheck(tools.registry),
       sealer,
-      isComplete: createPresence(tools.registry, config.verify),
+      presence: createPresence(tools.registry, config.verify),
       policy: requestPolicy,
       measure: createForecaster(tools),
       selection: selectionOf(config),

@@ -170,6 +170,14 @@ export const catalogue = {
 
 export type ErrorCode = keyof typeof catalogue;
 
+/** What a registry says to a login, or the lack of one, that may not do something there. */
+export const loginRefused: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
+  'credentials_rejected',
+  'login_required',
+  'denied',
+  'insufficient_scope',
+]);
+
 export interface MirrorErrorOptions {
   side?: Side;
   /** Overrides the catalogue's. */

@@ -1,5 +1,5 @@
 import type { Digest } from '../core/digest.ts';
-import { asMirrorError, type ErrorCode, MirrorError, type Side } from '../core/errors.ts';
+import { asMirrorError, type ErrorCode, loginRefused, MirrorError, type Side } from '../core/errors.ts';
 import type { Mirror, Phase, VerifyLevel } from '../core/mirror.ts';
 import { isLoopback } from '../core/reference.ts';
 import type { CopyEvent, Endpoint, Executor } from '../executor/executor.ts';
@@ -28,13 +28,6 @@ export interface Tools {
 /** Milliseconds that a registry may take to answer when it is asked whether it still does. */
 const answerLimit = 5000;
 
-/** Failures of a login that was good a moment ago: its token has expired, or was taken back. */
-const loginRefused = new Set<ErrorCode>([
-  'credentials_rejected',
-  'login_required',
-  'denied',
-  'insufficient_scope',
-]);
 /** Failures of a push that may have another reason than their status tells. */
 const asksAgain = new Set<ErrorCode>(['registry_unavailable', 'rate_limited']);
 
@@ -240,6 +233,7 @@ export function createCopier(tools: Tools): Copier {
     { access }: Entry,
     worked: Set<Side>,
   ): Promise<MirrorError> {
+    // It was good a moment ago: its token has expired, or was taken back.
     if (error.side && worked.has(error.side) && loginRefused.has(error.code))
       return error.with({
         retryable: true,

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import type { Digest } from '../core/digest.ts';
-import { asMirrorError, MirrorError } from '../core/errors.ts';
+import { asMirrorError, loginRefused, MirrorError } from '../core/errors.ts';
 import type { Grant } from '../core/grant.ts';
 import { isFinal, type Mirror, noProgress } from '../core/mirror.ts';
 import { formatReference, formatRepository, type Reference } from '../core/reference.ts';
@@ -79,7 +79,7 @@ export interface DeciderOptions {
   checkPush: PushCheck;
   /** Keeps the grants of mirrors that wait. */
   sealer: Sealer;
-  isComplete: Presence;
+  presence: Presence;
   policy: Policy;
   measure: Forecaster;
   /** What is wanted of an image where a submission does not say. */
@@ -180,12 +180,22 @@ export function createDecider(options: DeciderOptions): Decider {
     enforce(await policy.judge({ tenant: caller.tenant, plan, selection }, keychain, deadline));
     const { digest, at, target } = plan;
     const decision = { target: formatReference(target), digest, at, records: new Map() };
-    if (plan.present && (await options.isComplete(plan, selection, keychain, deadline))) {
+    const answerPresent = async () => {
       const record = await mirrors.onRecord(target, digest, poolOf(caller.tenant));
       return { ...decision, present: true, ...(record && { mirrorId: record.id }) };
-    }
+    };
+    const held = plan.present
+      ? await options.presence(plan, selection, keychain, deadline, dryRun)
+      : ('less' as const);
+    if (held === 'all') return answerPresent();
     const mayPush = (strict: boolean) => options.checkPush(target, { keychain, strict, dryRun }, deadline);
-    await mayPush(caller.grant !== undefined);
+    try {
+      await mayPush(caller.grant !== undefined);
+    } catch (error) {
+      // Whoever signs an image at its source must not take it away from those who may only pull it.
+      if (held === 'image' && loginRefused.has(asMirrorError(error).code)) return answerPresent();
+      throw error;
+    }
     if (dryRun) {
       await refuseForeignOrigin(plan, caller);
       return { ...decision, present: false };
@@ -272,7 +282,8 @@ export function createDecider(options: DeciderOptions): Decider {
       const means = { looks: options.observatory.as(keychain), keychain };
       const measured = await options.measure(route, selection, means, deadline);
       const { plan, present } = measured;
-      const rules = await policy.judge({ tenant, plan, selection }, keychain, deadline);
+      const judge = () => policy.judge({ tenant, plan, selection }, keychain, deadline);
+      const rules = await untilDeadline(deadline, judge);
       if (!present) {
         const strict = grant !== undefined;
         await options.checkPush(plan.target, { keychain, strict, dryRun: true }, deadline);

@@ -65,17 +65,30 @@ async function copyTree(source: Place, target: Place, digest: Digest, locks: Key
       `${formatRepository(source.repository)}@${digest} refers to the image and has gone in the meantime.`,
       { side: source.side, retryable: true },
     );
-  await inParallel([...blobsOf(tree)], parallel, async ([blob, size]) => {
-    const open = () => Promise.resolve(bytesOf(source, blob));
-    // Many have the same empty config; docker-registry stumbles over two uploads of one blob at once.
-    await locks.run(formatReference({ ...target.repository, digest: blob }), () =>
-      onSide(target.side, () =>
-        target.registry.putBlob(target.repository, { digest: blob, size }, open, target.access),
-      ),
-    );
-  });
+  await inParallel([...blobsOf(tree)], parallel, ([digest, size]) =>
+    pushBlob(target, { digest, size }, () => bytesOf(source, digest), locks).catch((caught: unknown) => {
+      const error = asMirrorError(caught);
+      // What is sent is what the source gave.
+      throw error.code === 'digest_mismatch' ? error.at(source.side) : error;
+    }),
+  );
   for (const manifest of fromTheLeaves(tree)) if (manifest !== tree.root) await push(target, manifest);
   return tree.root;
+}
+
+/**
+ * Pushes a blob, unless the target has it. Many artifacts have the same empty config, and docker-registry stumbles over two
+ * uploads of one blob at once.
+ */
+export function pushBlob(
+  { registry, repository, access, side }: Place,
+  blob: Pick<Descriptor, 'digest' | 'size'>,
+  open: () => AsyncIterable<Uint8Array>,
+  locks: KeyedMutex,
+): Promise<void> {
+  return locks.run(formatReference({ ...repository, digest: blob.digest }), () =>
+    onSide(side, () => registry.putBlob(repository, blob, () => Promise.resolve(open()), access)),
+  );
 }
 
 /** The failures of a stream are its own side's, whoever reads it. */

@@ -27,7 +27,7 @@ export interface LocalOptions {
   measure: Forecaster;
   /** What is wanted of an image where a request does not say. */
   selection: Selection;
-  isComplete: Presence;
+  presence: Presence;
 }
 
 /** Whom policy takes the user of a process for that mirrors by itself. */
@@ -38,7 +38,6 @@ export interface LocalRequest {
   /** The target: host, or host and path. */
   repository: string;
   choice?: Choice;
-  dryRun: boolean;
   signal: AbortSignal;
   /** Hears of every change; the last one is what is returned. */
   onChange: (mirror: Mirror) => void;
@@ -48,8 +47,7 @@ export interface LocalRequest {
 export interface LocalMirror {
   /**
    * Mirrors one image in this process, without a record. Nothing is thrown for a failed image: the returned
-   * mirror is `done`, `failed`, `cancelled`, or (dry run of something that is missing) `queued`. Without a single
-   * try it was there already.
+   * mirror is `done`, `failed` or `cancelled`. Without a single try it was there already.
    * @throws MirrorError when the request itself is wrong, or its registries can't be looked at.
    */
   mirror(request: LocalRequest): Promise<Mirror>;
@@ -66,7 +64,7 @@ export function createLocalMirror({
   policy,
   measure,
   selection: fallback,
-  isComplete,
+  presence,
 }: LocalOptions): LocalMirror {
   /** Which source each target of this run comes from. */
   const origins = new Map<string, Plan>();
@@ -96,10 +94,11 @@ export function createLocalMirror({
       const deadline = deadlineIn(budget * forecastBudgets);
       const measured = await measure(route, selection, { looks, keychain }, deadline);
       const { plan } = measured;
-      const rules = await policy.judge({ tenant: localTenant, plan, selection }, keychain, deadline);
+      const matter = { tenant: localTenant, plan, selection };
+      const rules = await untilDeadline(deadline, () => policy.judge(matter, keychain, deadline));
       return { ...measured, rules };
     },
-    async mirror({ image, repository, choice = {}, dryRun, signal, onChange, onLog }) {
+    async mirror({ image, repository, choice = {}, signal, onChange, onLog }) {
       const selection = select(choice, fallback);
       const route = routeOf(image, repository);
       enforce(policy.judgeNames(route, localTenant));
@@ -110,7 +109,7 @@ export function createLocalMirror({
       refuseForeignOrigin(plan);
       const present =
         plan.present &&
-        (await untilDeadline(deadline, () => isComplete(plan, selection, keychain, deadline)));
+        (await untilDeadline(deadline, () => presence(plan, selection, keychain, deadline, false))) === 'all';
       let mirror: Mirror = {
         id: `mr-${randomBytes(16).toString('hex')}`,
         tenant: localTenant,
@@ -130,7 +129,7 @@ export function createLocalMirror({
         onChange(mirror);
         return mirror;
       };
-      if (present || dryRun) return change({});
+      if (present) return change({});
       const tracker = createTracker();
       const progressed = () => change({ progress: tracker.progress() });
       const listener: Listener = {

@@ -18,19 +18,29 @@ export interface Entry extends Place {
   lane: Lane;
 }
 
-/** @throws MirrorError, on its side, when there is no login, or the registry lets nobody in. */
-export async function enter(
-  { registry, pacer }: { registry: Registry; pacer: Pacer },
+/** A repository with its login. @throws MirrorError on its side. */
+export async function locate(
+  registry: Registry,
   keychain: Keychain,
   { registry: host, path }: Repository,
   side: Side,
   signal: AbortSignal,
+): Promise<Place> {
+  const repository = { registry: host, path };
+  const credential = await onSide(side, () => keychain.resolve(repository, signal));
+  return { registry, repository, access: { credential, signal }, side };
+}
+
+/** The same for a copy. @throws MirrorError `rate_limited` too, while the registry lets nobody in. */
+export async function enter(
+  { registry, pacer }: { registry: Registry; pacer: Pacer },
+  keychain: Keychain,
+  repository: Repository,
+  side: Side,
+  signal: AbortSignal,
 ): Promise<Entry> {
-  return onSide(side, async () => {
-    const repository = { registry: host, path };
-    const credential = await keychain.resolve(repository, signal);
-    const lane = pacer.lane(host, credential);
-    lane.enter(side);
-    return { registry, repository, access: { credential, signal }, side, lane };
-  });
+  const place = await locate(registry, keychain, repository, side, signal);
+  const lane = pacer.lane(repository.registry, place.access.credential);
+  lane.enter(side);
+  return { ...place, lane };
 }

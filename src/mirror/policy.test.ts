@@ -291,6 +291,21 @@ describe('a rule about contents', () => {
     });
   });
 
+  it('finds a signature while another asks for the same digest where nobody has signed it', async () => {
+    const signer = newSigner();
+    const keys = readPublicKeys(signer.publicKeyPem);
+    const policy = createPolicy([{ name: 'signed', signedBy: ['acme.pub'], keys }], registry);
+    const { digest } = await push(server.url, 'sign/bare', '1', image(51));
+    await push(server.url, 'sign/signed', '1', image(51));
+    await pushCosignSignature(server.url, 'sign/signed', digest, signer, 'tag');
+    const judgements = ['sign/bare', 'sign/signed'].map((path) => {
+      const found = { digest: digest as Digest, present: false, setsTag: true, held: undefined, at: 0 };
+      const plan = { ...route(`${server.host}/${path}:1`, 'quay.io/a/b:1'), ...found };
+      return policy.judge({ tenant: 'key:a', plan, selection: everything }, none, deadlineIn(60));
+    });
+    expect((await Promise.all(judgements)).map(([verdict]) => verdict?.passed)).toEqual([false, true]);
+  });
+
   it('covers a digest also where its scope has tags: leaving the tag out does not lead round it', async () => {
     const { digest } = await push(server.url, 'scope/app', '1', image(60));
     const rule = { maxSize: 1, sources: [`${server.host}/scope/*:v*`] };

@@ -4,7 +4,7 @@ import type { Digest } from '../core/digest.ts';
 import { MirrorError, type MirrorErrorOptions } from '../core/errors.ts';
 import type { Mirror } from '../core/mirror.ts';
 import { globMatches, imageMatches, type ImagePattern, parseImagePattern } from '../core/pattern.ts';
-import { formatReference, type Reference } from '../core/reference.ts';
+import { formatReference, formatRepository, type Reference } from '../core/reference.ts';
 import type { Selection } from '../core/selection.ts';
 import type { Keychain } from '../keychain/keychain.ts';
 import { createMemo } from '../lib/memo.ts';
@@ -92,7 +92,8 @@ export function createPolicy(rules: readonly Rule[], registry: Registry): Policy
     if (minAge !== undefined)
       findings.push(judgeAge(minAge, await measure.created(plan.source, plan.digest, selection, access)));
     if (keys) {
-      const key = `${name}\n${plan.digest}`;
+      // Others may ask for the same digest of a repository where nobody has signed it.
+      const key = [name, formatRepository(plan.source), plan.digest].join('\n');
       const found = await signed.get(key, trusted, () =>
         isSignedBy(keys, registry, plan.source, plan.digest, access),
       );

@@ -1,4 +1,5 @@
 import { createPublicKey, type KeyObject } from 'node:crypto';
+import { Readable } from 'node:stream';
 import { type Digest, digestOf } from '../core/digest.ts';
 import { asMirrorError, MirrorError } from '../core/errors.ts';
 import type { Mirror } from '../core/mirror.ts';
@@ -9,7 +10,7 @@ import { fingerprint } from '../lib/fingerprint.ts';
 import type { KeyedMutex } from '../lib/mutex.ts';
 import type { Descriptor, Manifest, Registry } from '../registry/registry.ts';
 import { envelopeType, type Statement } from '../wire/receipt.ts';
-import { attach } from './delivery.ts';
+import { attach, pushBlob } from './delivery.ts';
 import type { Pacer } from './pacing.ts';
 import { enter, type Place } from './place.ts';
 import { checkReceipt } from './receipt.ts';
@@ -76,13 +77,11 @@ export function createReceiptPush(
         });
       const layer = Buffer.from(envelope);
       for (const bytes of [empty, layer])
-        await onSide('target', () =>
-          registry.putBlob(
-            repository,
-            { digest: digestOf(bytes), size: bytes.length },
-            () => Promise.resolve(only(bytes)),
-            access,
-          ),
+        await pushBlob(
+          place,
+          { digest: digestOf(bytes), size: bytes.length },
+          () => Readable.from([bytes]),
+          locks,
         );
       const annotations = { 'org.opencontainers.image.created': createdAt, [sameness]: states };
       await attach(place, digest, artifactOf(subject, layer, annotations), locks);
@@ -128,8 +127,4 @@ function statesOf({ predicate: { source, target, selection, referrers } }: State
   const others = referrers.filter(({ artifactType }) => artifactType !== receiptType);
   const names = others.map(({ digest, subject, tag = '' }) => `${subject} ${digest} ${tag}`).sort();
   return fingerprint(source, target, selection, names);
-}
-
-async function* only(bytes: Uint8Array): AsyncIterable<Uint8Array> {
-  yield bytes;
 }

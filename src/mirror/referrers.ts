@@ -48,7 +48,8 @@ export async function referrersOf(
     const tagged = { ...repository, tag: fallbackTag(subject) };
     // Mostly there is none, and a GET of a manifest may cost a pull.
     const held = await registry.resolve(tagged, access);
-    const index = held && (await registry.manifest(tagged, access));
+    // What has that name and is no index is no list (OCI distribution-spec, "Listing Referrers").
+    const index = held && isIndex(held) && (await registry.manifest(tagged, access));
     if (!index) return { entries: [], listed: false };
     const doing = { host: repository.registry, what: `reading ${formatReference(tagged)}` };
     return { entries: readDescriptors(index.bytes, doing), listed: false };
@@ -123,6 +124,15 @@ async function untagged(place: Place, subject: Digest, wanted: Referrers): Promi
   return found;
 }
 
+function isIndex({ mediaType }: Pick<Descriptor, 'mediaType'>): boolean {
+  return /\.index\.|\.list\./.test(mediaType);
+}
+
+/** Drafts of OCI 1.1, and ORAS before it, had manifests of their own for artifacts, which no client reads any more. */
+function isOutdated({ mediaType }: Pick<Descriptor, 'mediaType'>): boolean {
+  return /\.artifact\.manifest\./.test(mediaType);
+}
+
 function isWanted(artifactType: string, wanted: Referrers): boolean {
   return typeof wanted === 'string' ? wanted === 'all' : wanted.includes(artifactType);
 }
@@ -132,7 +142,7 @@ async function manifestsOf(
   { registry, repository, access, side }: Place,
   { digest, mediaType }: Found,
 ): Promise<Digest[]> {
-  if (!/\.index\.|\.list\./.test(mediaType)) return [digest];
+  if (!isIndex({ mediaType })) return [digest];
   const tree = await onSide(side, () => readTree(registry, repository, digest, access));
   return [...(tree?.manifests.keys() ?? [digest])];
 }
@@ -159,8 +169,8 @@ function read({ registry, repository, access, side }: Place, digest: Digest): Pr
 }
 
 /**
- * Those that the target does not have as a whole, or does not list. What the source lists and does not have, or what says
- * itself that it refers to something else, can't come and is left out.
+ * Those that the target does not have as a whole, or does not list. What the source lists and does not have, what says
+ * itself that it refers to something else, or has a manifest of an outdated kind can't come and is left out.
  * @param level how deep the target is looked at.
  * @param leftOut hears of those.
  * @throws MirrorError `digest_mismatch` for what the target has with other bytes.
@@ -183,6 +193,8 @@ export async function missingReferrers(
   const missing: Found[] = [];
   await inParallel(found, parallel, async (referrer) => {
     const { digest, subject, tag } = referrer;
+    if (isOutdated(referrer))
+      return leftOut(referrer, `its manifest is of an outdated kind, ${referrer.mediaType}`);
     if (tag !== undefined) {
       const isThere = await holdsAll(source, target, { ...referrer, tag });
       if (!isThere || !(await isWhole(source, target, referrer, level))) missing.push(referrer);

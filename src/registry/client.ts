@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { Readable } from 'node:stream';
 import { algorithmOf, type Digest, digestOf, isDigest } from '../core/digest.ts';
-import { asMirrorError, type ErrorCode, MirrorError } from '../core/errors.ts';
+import { asMirrorError, loginRefused, MirrorError } from '../core/errors.ts';
 import { formatReference, formatRepository, type Reference, type Repository } from '../core/reference.ts';
 import { classifyAnswer, classifyNetworkError, type Doing } from './errors.ts';
 import { nextPage, readDescriptors } from './listing.ts';
@@ -31,14 +31,6 @@ const indexType = 'application/vnd.oci.image.index.v1+json';
 
 /** Pages of one list of referrers: more is a registry that goes in circles. All of them have no more bytes than one may have. */
 const pageLimit = 100;
-
-/** What a registry without a list of referrers answers when it is asked for one, beside 404 (Harbor 2.7: 401). */
-const listless = new Set<ErrorCode>([
-  'login_required',
-  'credentials_rejected',
-  'insufficient_scope',
-  'denied',
-]);
 
 /** OCI distribution-spec, "Pushing Manifests": registries take at least this much; containers/image no more. */
 const manifestLimit = 4 * 1024 * 1024;
@@ -129,7 +121,8 @@ export function createRegistry(options: TransportOptions): Registry {
       let size = 0;
       for (let page = 0; page < pageLimit; page++) {
         const sent = await send({ ...call, path }, access).catch((error: unknown) => {
-          if (listless.has(asMirrorError(error).code)) return undefined;
+          // What registries without a list answer beside 404 (Harbor 2.7: 401).
+          if (loginRefused.has(asMirrorError(error).code)) return undefined;
           throw error;
         });
         const status = sent?.answer.statusCode ?? 404;

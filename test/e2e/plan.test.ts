@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { runDray } from '../fixtures/command.ts';
+import { startGate } from '../fixtures/gate.ts';
 import { manifestOf, noiseLayer, platformsIndex, push } from '../fixtures/image.ts';
 import { freePort } from '../fixtures/registry.ts';
 import { createWorld, type World } from '../fixtures/world.ts';
@@ -63,6 +64,7 @@ describe('POST /v1/plan', () => {
         target: `${world.target.host}/plan/b:1`,
         digest,
         wanted: { referrers: 'all' },
+        tag: { sets: true },
         present: false,
         manifests: { total: 1, missing: 1 },
         blobs: { total: 3, missing: 3 },
@@ -80,9 +82,12 @@ describe('POST /v1/plan', () => {
       blobs: { total: 3, missing: 2 },
       bytes: { total: all, missing: size([config, other].filter((content) => content !== undefined)) },
     });
+    // Somebody else's image has the tag.
+    const theirs = await push(world.target.url, 'plan/b', '1', manifestOf([shared]));
+    expect((await ask())?.plan?.tag).toEqual({ sets: true, held: theirs.digest });
     await sendTo('plan/b');
     expect((await ask())?.plan).toMatchObject({
-      ...{ present: true, rate: { reads: 0 } },
+      ...{ present: true, rate: { reads: 0 }, tag: { sets: false } },
       ...{ manifests: { total: 1, missing: 0 }, blobs: { total: 3, missing: 0 } },
       bytes: { total: all, missing: 0 },
     });
@@ -113,6 +118,22 @@ describe('POST /v1/plan', () => {
     });
     expect(denied).toMatchObject({ error: { code: 'policy_denied' } });
     expect(denied).not.toHaveProperty('plan');
+  });
+
+  it('asks a source again that is away for a moment while a rule is judged', async () => {
+    await push(world.source.url, 'plan/sized/away', '1', manifestOf([noiseLayer(7, 3000)]));
+    const gate = await startGate(world.source.host);
+    try {
+      const read = /^GET .*\/manifests\/sha256:/;
+      // The forecast reads it first.
+      const rule = gate.add(read, { kind: 'answer', status: 503 }, 1);
+      const forecast = gate.add(read, { kind: 'slow', rate: Infinity }, 1);
+      const { body } = await plan({ images: [`${gate.host}/plan/sized/away:1`], to: world.target.host });
+      expect([forecast.hits(), rule.hits()]).toEqual([1, 1]);
+      expect(body.plans[0]?.plan?.rules).toMatchObject([{ rule: 'small', passed: true }]);
+    } finally {
+      await gate.stop();
+    }
   });
 
   it('counts what is chosen, and refuses what mirroring would be refused', async () => {

@@ -128,7 +128,6 @@ async function copyHere(context: Context, options: MirrorOptions): Promise<Runs>
     }
     await local.mirror({
       ...wanted,
-      dryRun: false,
       onChange: (seen) => {
         const { wait, ...rest } = seen;
         const change = changeOf({
