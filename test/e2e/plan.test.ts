@@ -11,6 +11,7 @@ interface Share {
   missing: number;
 }
 interface Plan {
+  tag?: { sets: boolean; held?: string };
   target: string;
   digest: string;
   present: boolean;
