@@ -30,7 +30,12 @@ async function read(children: ReturnType<typeof manifest>[]) {
   return { outcome, asked };
 }
 const image = (n: number, { size = 1, padding = '' } = {}) =>
-  manifest({ config: { mediaType: oci.config, digest: config, size: 1 }, layers: [{ digest, size }], n, padding });
+  manifest({
+    config: { mediaType: oci.config, digest: config, size: 1 },
+    layers: [{ digest, size }],
+    n,
+    padding,
+  });
 const refused = expect.objectContaining({ code: 'unsupported_manifest' }) as Error;
 
 describe('reading a tree', () => {
