@@ -101,7 +101,7 @@ describe('POST /v1/mirrors', () => {
       expect(await ended(mirrorId)).toBe('done');
     expect((await mirrorOf(outcomes[4]?.mirrorId)).arrival).toEqual({
       ...{ manifests: 1, blobs: 2, bytes: expect.any(Number) as number, foreign: [], referrers: [] },
-      level: 'blobs',
+      ...{ level: 'blobs', moved: { blobs: 2, bytes: expect.any(Number) as number, referrers: 0 } },
     });
   });
 
