@@ -90,6 +90,8 @@ describe('a receipt', () => {
       refusal(/does not fit/),
     );
     expect(() => checkReceipt(good, [stranger.publicKey])).toThrow(refusal(new RegExp(`no key .* ${keyid}`)));
+    const escape = { ...good, signatures: [{ keyid: '\u001b[2J\u0000\n', sig: 'AAAA' }] };
+    expect(() => checkReceipt(escape, [])).toThrow(refusal(/^It is .* it names  \[2J ?\.$/));
     expect(() => checkReceipt({ ...good, signatures: [{ sig: 'AAAA' }] }, [])).toThrow(refusal(/names none/));
     expect(() => check(good, other)).toThrow(refusal(/is a receipt of sha256:a+, not of sha256:b+/));
   });

@@ -182,7 +182,9 @@ const moment = z
     [z.iso.datetime({ offset: true }), z.iso.date()],
     'is no time such as 2026-11-30T14:05:00Z or 2026-11-30',
   )
-  .transform((text) => new Date(text));
+  .transform((text) => new Date(text))
+  // Others are written otherwise, or not at all, in a database.
+  .refine((time) => time.getUTCFullYear() >= 1 && time.getUTCFullYear() <= 9999, 'is beyond all years');
 
 export const listQuery = z.strictObject({
   limit: z.coerce.number().int().min(1).max(500).default(50),

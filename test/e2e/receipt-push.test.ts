@@ -136,7 +136,8 @@ describe('a receipt that is left at the target', () => {
     });
     const buildId = await mirrored(world, `${world.source.host}/refused:1`, gate.host);
     expect(stated(await receiptOf(world, buildId)).predicate['mirror']).toBe(buildId);
-    expect(world.service.output()).toContain('its receipt could not be left at the target');
+    // The end is on record a moment before it is in the log.
+    await expect.poll(() => world.service.output()).toContain('its receipt could not be left at the target');
     const log = await world.call<string>('GET', `/v1alpha1/mirrors/${buildId}/logs`, undefined, {
       authorization: `Bearer ${world.service.key}`,
     });
