@@ -133,7 +133,10 @@ describe('createOutputReader', () => {
   });
 
   // Provoked with 403 for the PUT of the index: Skopeo then tries to convert it, which it may not.
-  it('gives the target’s answer to an index instead of the attempt to convert it', () => {
+  it.each([
+    'must be converted to type \\"application/vnd.docker.distribution.manifest.list.v2+json\\" to be written to destination',
+    'was edited',
+  ])('gives the target’s answer to an index instead of the attempt to convert it: %s', (attempt) => {
     const reader = createOutputReader();
     reader.read(
       debug(
@@ -141,7 +144,7 @@ describe('createOutputReader', () => {
       ),
     );
     reader.read(
-      'time="2026-11-24T19:27:36Z" level=fatal msg="Manifest list must be converted to type \\"application/vnd.docker.distribution.manifest.list.v2+json\\" to be written to destination, but we cannot modify it: \\"Instructed to preserve digests\\""',
+      `time="2026-11-24T19:27:36Z" level=fatal msg="Manifest list ${attempt}, but we cannot modify it: \\"Instructed to preserve digests\\""`,
     );
     expect(reader.fatal()).toBe(`uploading manifest ${digest} to 127.0.0.1:5002/app: StatusCode: 403, `);
     expect(classifyFailure(reader.fatal(), job, '')).toMatchObject({ code: 'denied', side: 'target' });

@@ -12,7 +12,7 @@ const mounting = /^Trying to mount \S*[?&]mount=([^&\s]+)/;
 
 // Whatever the target answers to an index, the fatal line is about converting it; the answer is told at debug only.
 const indexRefused = /^Upload of manifest list type \S+ failed: (.*)$/;
-const convert = /^Manifest list must be converted/;
+const convert = /^Manifest list (?:must be converted|was edited)/;
 
 // Both are for debugging only, in Skopeo 1.9.3 and in 1.22. The header is told in full, the wait is cut to a minute.
 const retryAfterHeader = /^Detected 'Retry-After' header "(.*)"$/;
