@@ -91,6 +91,7 @@ describe('loadConfig', () => {
     ['policy: [{name: a}]', {}, ['policy[0]', 'demands nothing', 'allowSources']],
     ['policy: [{deny: true}]', {}, ['policy[0].name', 'is missing']],
     ['policy: [{name: a, deny: true}, {name: a, immutable: true}]', {}, ['policy', 'has a name twice']],
+    ['policy: [{name: a, deny: true, tenants: [alice]}]', {}, ['policy[0].tenants[0]', 'is no tenant']],
     ['policy: [{name: a, deny: true, source: ["**"]}]', {}, ['Did you mean "sources"?']],
     ['policy: [{name: a, deny: true, sources: [ubuntu]}]', {}, ['policy[0].sources[0]', 'names no path']],
     ['policy: [{name: a, allowTargets: []}]', {}, ['policy[0].allowTargets', 'must have at least 1']],

@@ -99,7 +99,15 @@ const rule = z
   .strictObject({
     name: z.string().min(1).max(100).describe('Refusals name it'),
     tenants: z
-      .array(z.string().min(1).max(512))
+      .array(
+        z
+          .string()
+          .max(512)
+          .refine(
+            isTenantPattern,
+            'is no tenant: write it like key:*, local, or https://seqera.example.com/api#workspace:7, with * for any characters',
+          ),
+      )
       .min(1)
       .optional()
       .describe('Scope: callers, with * for any characters, such as key:*; absent: everybody'),
@@ -319,6 +327,11 @@ export type Settings = z.infer<typeof settings>;
 export type RegistryEntry = z.infer<typeof registry>;
 export type PolicyRule = z.infer<typeof rule>;
 export type Secret = z.infer<typeof secret>;
+
+/** A rule that is meant for somebody and matches nobody would be no rule. */
+function isTenantPattern(text: string): boolean {
+  return /\*|^key:.|^local$|#(?:workspace|user):./.test(text);
+}
 
 function isPlatformName(text: string): boolean {
   return parses(() => parsePlatform(text));

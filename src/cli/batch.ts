@@ -7,7 +7,7 @@ import type { MirrorAnswer } from '../wire/mirror.ts';
 import type { Client, Plan } from './client.ts';
 import { type Context, exitStatus, type ExitStatus, printJson } from './context.ts';
 import { formatCost, formatLayer } from './format.ts';
-import { changeOf, createView, type Row } from './live.ts';
+import { changeOf, createView, type Row, words } from './live.ts';
 import type { ArrivalView } from '../wire/mirror.ts';
 import { LostSight, type Seen, watch } from './watch.ts';
 
@@ -34,6 +34,9 @@ export interface BatchOptions {
   /** Waits for registries that name a time to come back, instead of calling that a failure. */
   patient: boolean;
 }
+
+/** Rows whose ends nobody counts by eye. */
+const screenful = 10;
 
 /** How many mirrors are watched at once: a service gives 100 streams to a caller. The others wait for their turn. */
 export const watches = 64;
@@ -72,6 +75,7 @@ export async function runBatch(
     stderr.write(`${stopped}\n`);
     return exitStatus.interrupted;
   }
+  if (view && rows.length > screenful) context.stdout.write(`${sumOf(rows)}\n`);
   return statusOf(rows);
 }
 
@@ -146,6 +150,13 @@ export async function followAnswer(
     stderr.write(
       await service.log(id).catch((error: unknown) => `${name}: no log: ${asMirrorError(error).message}\n`),
     );
+}
+
+/** `60 done, 2 failed`. */
+function sumOf(rows: readonly Row[]): string {
+  const sums = new Map<string, number>();
+  for (const { state } of rows) sums.set(state, (sums.get(state) ?? 0) + 1);
+  return [...sums].map(([state, sum]) => `${sum} ${words[state as Row['state']] ?? state}`).join(', ');
 }
 
 function statusOf(rows: readonly Row[]): ExitStatus {

@@ -69,7 +69,11 @@ const colours = {
   failed: 'red',
   cancelled: 'red',
 } as const;
-const words: Partial<Record<Row['state'], string>> = { present: 'there already', missing: 'would be copied' };
+/** What some states are called. */
+export const words: Partial<Record<Row['state'], string>> = {
+  present: 'there already',
+  missing: 'would be copied',
+};
 
 /** What is drawn first where not everything fits. */
 const order: Row['state'][] = ['copying', 'queued', 'waiting'];

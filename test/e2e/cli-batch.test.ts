@@ -92,6 +92,14 @@ describe.each(['with a service', 'alone'])('dray mirror %s', (mode) => {
     expect(none).toMatchObject({ code: 64, stderr: expect.stringContaining('name an image') as string });
   });
 
+  it('ends with a sum where there are more than anybody counts', async () => {
+    await stock('sum/a');
+    const missing = Array.from({ length: 10 }, (_, n) => image(`sum/none-${n}`));
+    const { code, stdout } = await run(['mirror', image('sum/a'), ...missing, '--to', to('sum')], env());
+    expect(code).toBe(1);
+    expect(stdout.trimEnd().split('\n').at(-1)).toBe('1 done, 10 failed');
+  });
+
   it('takes the platforms that are chosen', async () => {
     const index = await push(world.source.url, 'chosen/a', '1', platformsIndex(++seed));
     const args = ['mirror', image('chosen/a'), '--to', to('chosen'), '--referrers', 'none', '--json'];

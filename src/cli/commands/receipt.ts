@@ -51,6 +51,9 @@ async function printKeys(context: Context, { rotate, json, ...options }: KeysOpt
   if (rotate) await service.rotateReceiptKey();
   const published = await service.receiptKeys();
   if (json) printJson(context, published);
-  else for (const { pem } of published.keys) context.stdout.write(pem);
+  else
+    for (const { kid, pem, createdAt, retiredAt } of published.keys)
+      // Text between keys is no part of them (RFC 7468, section 2).
+      context.stdout.write(`# ${kid}, from ${createdAt}${retiredAt ? ` until ${retiredAt}` : ' on'}\n${pem}`);
   return exitStatus.ok;
 }
