@@ -144,6 +144,16 @@ describe('the registry client', () => {
       expect(await client.lookForBlob(at('wrong'), blob, access)).toBe('missing');
     });
 
+    it.each<[string, () => Promise<AsyncIterable<Uint8Array>>]>([
+      ['its bytes are others', open(layer.bytes.slice(0, -1))],
+      ['there are none', () => Promise.reject(new MirrorError('blob_unknown', 'Not there.'))],
+    ])('cancels the upload when %s', async (_, bytes) => {
+      const seen = await watch(async (registry) => {
+        await expect(client.putBlob({ registry, path: 'left' }, blob, bytes, access)).rejects.toThrow();
+      });
+      expect(seen.at(-1)).toMatch(/^DELETE \/v2\/left\/blobs\/uploads\//);
+    });
+
     it('fails as its bytes do', async () => {
       async function* broken(): AsyncGenerator<Uint8Array> {
         yield await Promise.resolve(layer.bytes.subarray(0, 1000));

@@ -29,6 +29,9 @@ const manifestTypes = [
 const accept = manifestTypes.join(', ');
 const indexType = 'application/vnd.oci.image.index.v1+json';
 
+/** Milliseconds that cancelling an upload may take. */
+const cancelLimit = 2000;
+
 /** Pages of one list of referrers: more is a registry that goes in circles. All of them have no more bytes than one may have. */
 const pageLimit = 100;
 
@@ -42,6 +45,20 @@ export function createRegistry(options: TransportOptions): Registry {
     const doing: Doing = { what: call.what, host: call.registry, loggedIn: credential !== undefined };
     const answer = await transport.send({ ...call, credential, signal });
     return { answer, doing };
+  }
+
+  /** One that is left open costs its registry a little; it expires there, also where this fails. */
+  async function cancelUpload(
+    call: Omit<Call, 'credential' | 'signal' | 'method' | 'path'>,
+    path: string,
+    { credential }: Access,
+  ): Promise<void> {
+    // Whoever has given up has no time left for it either.
+    const access = { credential, signal: AbortSignal.timeout(cancelLimit) };
+    await send({ ...call, method: 'DELETE', path }, access).then(
+      (gone) => discard(gone.answer),
+      () => undefined,
+    );
   }
 
   const reading = (reference: Reference): Omit<Call, 'credential' | 'signal'> => ({
@@ -158,17 +175,22 @@ export function createRegistry(options: TransportOptions): Registry {
       const upload = uploadPath(header(started.answer, 'location'));
       if (upload === undefined)
         throw new MirrorError('protocol', `${call.registry} does not say where to, when ${call.what}.`);
-      const body = Readable.from(checked(await open(), { digest, size }), { objectMode: false });
-      const { answer, doing } = await send(
-        {
-          ...{ ...call, method: 'PUT' as const, body },
-          path: `${upload}${upload.includes('?') ? '&' : '?'}digest=${encodeURIComponent(digest)}`,
-          headers: { 'content-type': 'application/octet-stream', 'content-length': `${size}` },
-        },
-        access,
-      );
-      if (answer.statusCode !== 201) throw await refusal(answer, { ...doing, pushes: true });
-      await discard(answer);
+      try {
+        const body = Readable.from(checked(await open(), { digest, size }), { objectMode: false });
+        const { answer, doing } = await send(
+          {
+            ...{ ...call, method: 'PUT' as const, body },
+            path: `${upload}${upload.includes('?') ? '&' : '?'}digest=${encodeURIComponent(digest)}`,
+            headers: { 'content-type': 'application/octet-stream', 'content-length': `${size}` },
+          },
+          access,
+        );
+        if (answer.statusCode !== 201) throw await refusal(answer, { ...doing, pushes: true });
+        await discard(answer);
+      } catch (error) {
+        await cancelUpload(call, upload, access);
+        throw error;
+      }
     },
 
     async putManifest(repository, under, manifest, access) {
@@ -204,12 +226,7 @@ export function createRegistry(options: TransportOptions): Registry {
         throw await refusal(answer, { ...doing, pushes: true });
       await discard(answer);
       const upload = uploadPath(header(answer, 'location'));
-      // One that is left open costs its registry a little; it expires there.
-      if (upload !== undefined)
-        await send({ ...call, method: 'DELETE', path: upload }, access).then(
-          (gone) => discard(gone.answer),
-          () => undefined,
-        );
+      if (upload !== undefined) await cancelUpload(call, upload, access);
       return answer.statusCode === 202;
     },
 
