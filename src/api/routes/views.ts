@@ -176,12 +176,12 @@ function wantedOf({ selection: { platforms, referrers } }: Mirror): [string, str
 
 function arrived({ arrival }: Mirror): [string, string][] {
   if (!arrival) return [];
-  const { referrers, moved, level, foreign } = arrival;
+  const { bytes, referrers, moved, level, foreign } = arrival;
+  const { length } = referrers;
+  const others =
+    length === 0 ? '' : `, ${moved.referrers} of ${length} ${length === 1 ? 'referrer' : 'referrers'}`;
   return [
-    [
-      'Copied',
-      `${formatBytes(moved.bytes)}, ${moved.referrers} of ${referrers.length} referrers; the rest was there`,
-    ],
+    ['Copied', `${formatBytes(moved.bytes)} of ${formatBytes(bytes)}${others}`],
     ['Verified', looked[level]],
     ...(foreign.length > 0 ? [['Foreign layers', foreign.join(', ')] as [string, string]] : []),
   ];
